@@ -1,0 +1,339 @@
+//! The configuration as the program uses it: plain values, ids instead of names, everything checked and resolved.
+//!
+//! What goes in: `check.rs` builds it from a file, or a program that embeds ringgate builds it with
+//! [`Config::parse`](crate::config). What comes out: read-only values shared by all workers in one `Arc`. Always true:
+//! every id is valid within the same `Config`; nothing here needs a file or a name to be looked up again.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::http::rules::FieldRules;
+use crate::ids::{PoolId, ServerId};
+use crate::limits;
+use crate::net::Address;
+use crate::proxyproto::Version as ProxyVersion;
+use crate::route::Routes;
+use crate::tls::{ClientTls, ServerTls};
+
+/// Everything.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Listening addresses in the order of the file; a `ListenerId` is an index.
+    pub listeners: Vec<Listener>,
+    /// `[http.NAME]` blocks.
+    pub http: Vec<Arc<Http>>,
+    /// `[tcp.NAME]` blocks.
+    pub tcp: Vec<Arc<Tcp>>,
+    /// `[pool.NAME]` blocks; a `PoolId` is an index.
+    pub pools: Vec<Pool>,
+    /// Servers of all pools; a `ServerId` is an index.
+    pub servers: Vec<Server>,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[workers]`.
+    pub workers: Workers,
+}
+
+/// One listening address.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where to listen.
+    pub address: Address,
+    /// Which block serves its connections.
+    pub serves: Serves,
+}
+
+/// What a listener's connections speak.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// HTTP (with or without TLS).
+    Http(Arc<Http>),
+    /// Bytes.
+    Tcp(Arc<Tcp>),
+}
+
+/// An `[http.NAME]` block.
+#[derive(Debug)]
+pub struct Http {
+    /// Its name in the file.
+    pub name: String,
+    /// TLS with clients; `None` is plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Which pool, redirect or answer for which request. `redirect = "https"` is a route like any other.
+    pub routes: Routes<Route>,
+    /// A PROXY protocol header (v1 or v2) must come first, from one of these networks.
+    pub accept_proxy: Option<Vec<IpNet>>,
+    /// Behind these clients X-Forwarded-* and Forwarded are appended to; from others they are replaced.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Name of the request field that gets the client certificate's subject.
+    pub client_subject_field: Option<String>,
+    /// Whether `Forwarded` (RFC 7239) is sent besides X-Forwarded-*.
+    pub forwarded: bool,
+    /// Bounds of requests.
+    pub limits: HttpLimits,
+    /// Times of clients.
+    pub times: HttpTimes,
+    /// Own pages by status; others are built in.
+    pub error_pages: HashMap<u16, Answer>,
+}
+
+/// Bounds of an HTTP block.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Bytes of a head.
+    pub head_bytes_max: usize,
+    /// Fields of a head.
+    pub fields_max: usize,
+    /// Bytes of a target.
+    pub target_bytes_max: usize,
+    /// Bytes of a body; `u64::MAX` is no limit.
+    pub body_bytes_max: u64,
+    /// Requests on one connection; then it is closed in an orderly way, so that load spreads again.
+    pub requests_max: u64,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: limits::HEAD_BYTES_DEFAULT,
+            fields_max: limits::FIELDS_DEFAULT,
+            target_bytes_max: limits::TARGET_BYTES_DEFAULT,
+            body_bytes_max: u64::MAX,
+            requests_max: u64::MAX,
+        }
+    }
+}
+
+/// Times of an HTTP block, all about the client.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpTimes {
+    /// For the TLS handshake and PROXY header.
+    pub handshake: Duration,
+    /// For a complete head.
+    pub head: Duration,
+    /// Without a request on a kept connection.
+    pub idle: Duration,
+    /// Within which a body must make progress, in either direction.
+    pub progress: Duration,
+    /// Without a byte in a tunnel.
+    pub tunnel: Duration,
+}
+
+impl Default for HttpTimes {
+    fn default() -> Self {
+        Self {
+            handshake: limits::HANDSHAKE_TIME_DEFAULT,
+            head: limits::HEAD_TIME_DEFAULT,
+            idle: limits::IDLE_TIME_DEFAULT,
+            progress: limits::PROGRESS_TIME_DEFAULT,
+            tunnel: limits::TUNNEL_TIME_DEFAULT,
+        }
+    }
+}
+
+/// What a route leads to, with its field rules.
+#[derive(Debug)]
+pub struct Route {
+    /// What to do.
+    pub action: Action,
+    /// Changes to the request's fields before it goes to a server.
+    pub request: FieldRules,
+    /// Changes to the answer's fields before it goes to the client.
+    pub response: FieldRules,
+}
+
+/// What a route leads to.
+#[derive(Debug)]
+pub enum Action {
+    /// A server of this pool answers.
+    Pool(PoolId),
+    /// A redirect.
+    Redirect(Redirect),
+    /// A fixed answer.
+    Answer(Answer),
+}
+
+/// A redirect.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// Where to.
+    pub to: RedirectTo,
+}
+
+/// Where a redirect leads to.
+#[derive(Clone, Debug)]
+pub enum RedirectTo {
+    /// The same host and target with `https`; a port other than 443 is written.
+    Https(u16),
+    /// This URL with the request's target (path and query) behind it.
+    Prefix(String),
+    /// Exactly this URL.
+    Exact(String),
+}
+
+/// A fixed answer or error page.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The media type of the body.
+    pub content_type: String,
+    /// The body.
+    pub body: Arc<[u8]>,
+}
+
+/// A `[tcp.NAME]` block.
+#[derive(Debug)]
+pub struct Tcp {
+    /// Its name in the file.
+    pub name: String,
+    /// TLS with clients; `None` relays the bytes as they are.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Where connections go.
+    pub pool: PoolId,
+    /// A PROXY protocol header must come first, from one of these networks.
+    pub accept_proxy: Option<Vec<IpNet>>,
+    /// For the TLS handshake and PROXY header.
+    pub handshake: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+}
+
+/// A `[pool.NAME]` block.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name in the file.
+    pub name: String,
+    /// How a server is chosen.
+    pub balance: Balance,
+    /// Its servers, backups too, in the order of the file.
+    pub servers: Vec<ServerId>,
+    /// TLS to the servers.
+    pub tls: Option<Arc<ClientTls>>,
+    /// A PROXY protocol header is sent first.
+    pub send_proxy: Option<ProxyVersion>,
+    /// Times.
+    pub times: PoolTimes,
+    /// Attempts for one request, the first included.
+    pub attempts_max: u32,
+    /// Requests that may wait for a place.
+    pub queue_max: usize,
+    /// Unused connections kept per server and worker.
+    pub idle_max: usize,
+    /// Whether connections are kept and used again at all.
+    pub keep_alive: bool,
+}
+
+/// Times of a pool, all about servers.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolTimes {
+    /// For a connection to stand, TLS included.
+    pub connect: Duration,
+    /// For the first byte of an answer.
+    pub first_byte: Duration,
+    /// Within which an answer must make progress.
+    pub progress: Duration,
+    /// For which an unused connection is kept.
+    pub idle: Duration,
+    /// For which a request waits for a place.
+    pub queue: Duration,
+}
+
+impl Default for PoolTimes {
+    fn default() -> Self {
+        Self {
+            connect: limits::CONNECT_TIME_DEFAULT,
+            first_byte: limits::FIRST_BYTE_TIME_DEFAULT,
+            progress: limits::PROGRESS_TIME_DEFAULT,
+            idle: limits::SERVER_IDLE_TIME_DEFAULT,
+            queue: limits::QUEUE_TIME_DEFAULT,
+        }
+    }
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, weighted and smooth, global over all workers.
+    RoundRobin,
+    /// The one with the fewest requests in flight in relation to its weight, exact over all workers.
+    LeastConnections,
+    /// By a consistent hash of the client's address.
+    IpHash,
+    /// The less loaded of two picked by chance.
+    RandomTwo,
+}
+
+/// A server of a pool.
+#[derive(Debug)]
+pub struct Server {
+    /// Its name for people: `name`, or the address as written.
+    pub name: String,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Where it is.
+    pub address: Address,
+    /// Its share of the work, 1 to 1000; 0 gets nothing new.
+    pub weight: u32,
+    /// Used only when no other server of the pool can be.
+    pub backup: bool,
+    /// Requests (TCP: connections) in flight at most, over all workers; 0 is no limit.
+    pub connections_max: u32,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of all pages of the process.
+    pub memory_max: u64,
+    /// Client connections in total.
+    pub connections_max: usize,
+    /// Client connections per client address; 0 is no limit.
+    pub connections_per_client_max: u32,
+    /// How long a drain waits.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_max: limits::MEMORY_DEFAULT,
+            connections_max: limits::CONNECTIONS_DEFAULT,
+            connections_per_client_max: 0,
+            drain: limits::DRAIN_TIME_DEFAULT,
+        }
+    }
+}
+
+/// `[workers]`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Workers {
+    /// How many; `None` is one per core that the process may use.
+    pub count: Option<usize>,
+    /// Which kernel interface.
+    pub engine: Engine,
+}
+
+/// Which kernel interface moves the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring where the host allows it, else epoll.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// True when `ip` lies in one of the networks (an IPv4-mapped IPv6 address counts as IPv4).
+pub fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    networks.iter().any(|network| network.contains(&ip))
+}

@@ -1,0 +1,3 @@
+//! HTTP: one request model, wire codecs beside it. No I/O.
+
+pub mod rules;

@@ -1,0 +1,65 @@
+//! Identifiers: small newtypes, so that no bare integer crosses a module.
+//!
+//! Ids of configuration things (`PoolId`, `ServerId`, ...) are indexes into the lists of one `config::model::Config`.
+//! Ids of living things (`SockId`, `SessionId`) carry a generation: a completion that belongs to an older life of the
+//! same slot is recognised and reaches nobody.
+
+macro_rules! index_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// The position in its list.
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+macro_rules! living_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            /// Which slot of the table.
+            pub slot: u32,
+            /// Which life of that slot.
+            pub generation: u32,
+        }
+
+        impl $name {
+            /// The position in its table.
+            pub const fn index(self) -> usize {
+                self.slot as usize
+            }
+        }
+    };
+}
+
+index_id!(
+    /// A socket that accepts: one address of one listener block, index into `Config::listeners`.
+    ListenerId
+);
+index_id!(
+    /// A pool, index into `Config::pools`.
+    PoolId
+);
+index_id!(
+    /// A server, index into `Config::servers` (flat over all pools).
+    ServerId
+);
+index_id!(
+    /// A worker, 0 up to the number of workers.
+    WorkerId
+);
+living_id!(
+    /// A connected socket of one worker's ring.
+    SockId
+);
+living_id!(
+    /// A session of one worker.
+    SessionId
+);

@@ -1,0 +1,102 @@
+//! Every bound of the program that is not configuration.
+//!
+//! Bounds that a user may set have their default here (`*_DEFAULT`) and their value in `config::model`. Each comment
+//! says what happens when the bound is reached.
+
+use std::time::Duration;
+
+/// Bytes of memory of one page. A TLS record (at most 16,384 bytes of plaintext, 256 of expansion, 5 of header) fits.
+pub const PAGE_BYTES: usize = 20 * 1024;
+/// Bytes that stay free in front of received data, so that a frame header can be written before it in place.
+pub const PAGE_HEADROOM: usize = 64;
+/// Bytes that one receive puts into a page at most.
+pub const RECV_BYTES: usize = 16 * 1024;
+/// Chunks that one send hands to the kernel; more wait for the next send.
+pub const CHAIN_CHUNKS_MAX: usize = 4;
+/// Bytes that wait to be sent to one side before reading from the other side stops.
+pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// Bytes received and not yet understood of one connection before reading from it stops.
+pub const INBOX_BYTES_MAX: usize = 2 * RECV_BYTES;
+/// The start of a body is copied behind its head into the same page when it is at most this long.
+pub const BODY_COPY_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of a request or response head (start line and fields). More: 431 to a client, 502 for a server.
+pub const HEAD_BYTES_DEFAULT: usize = 16 * 1024;
+/// Largest configurable head: a head is parsed in one page.
+pub const HEAD_BYTES_MAX: usize = RECV_BYTES;
+/// Fields of one head. More: 431 to a client, 502 for a server.
+pub const FIELDS_DEFAULT: usize = 100;
+/// Largest configurable number of fields.
+pub const FIELDS_MAX: usize = 128;
+/// Bytes of a request target. More: 414.
+pub const TARGET_BYTES_DEFAULT: usize = 8 * 1024;
+/// Bytes of a chunk extension, and of the trailers of one message. More: 400 to a client, 502 for a server.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
+/// Bytes of the trailers of one message. More: 400 to a client, 502 for a server.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes that a client may still send after an early answer before its connection is closed.
+pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+/// Interim (1xx) answers to one request. More: 502.
+pub const INTERIM_MAX: u32 = 16;
+
+/// A head must be complete within this time. Later: 408.
+pub const HEAD_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// A keep-alive connection without a request is closed after this time.
+pub const IDLE_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// A body must make progress (see `PROGRESS_BYTES_MIN`) within each such span. Else: 408, or the connection closes.
+pub const PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// Bytes that count as progress within one `PROGRESS_TIME_DEFAULT`.
+pub const PROGRESS_BYTES_MIN: u64 = 1024;
+/// A connection to a server must stand within this time. Else: another server, then 504.
+pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
+/// The first byte of an answer must come within this time. Else: 504.
+pub const FIRST_BYTE_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// A tunnel (WebSocket, TCP) without a byte in either direction is closed after this time.
+pub const TUNNEL_TIME_DEFAULT: Duration = Duration::from_secs(3600);
+/// A connection that was half closed by one side is closed after this time without a byte.
+pub const HALF_CLOSED_TIME: Duration = Duration::from_secs(30);
+/// How long the rest of a refused request is read and dropped, so that the client can read the answer.
+pub const LINGER_TIME: Duration = Duration::from_secs(5);
+/// A TLS handshake and a PROXY protocol header must be complete within this time.
+pub const HANDSHAKE_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a draining process waits for exchanges in progress.
+pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// A request waits this long for a place at a full server. Then: 503.
+pub const QUEUE_TIME_DEFAULT: Duration = Duration::from_secs(5);
+/// Requests that wait for a place in one pool. More: 503.
+pub const QUEUE_DEFAULT: usize = 1024;
+
+/// An unused server connection is closed after this time. Below the 75 s of nginx and the 60 s of most servers.
+pub const SERVER_IDLE_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// Unused server connections kept per server and worker. More are closed.
+pub const SERVER_IDLE_DEFAULT: usize = 128;
+/// A request that must not be sent twice takes no connection that was unused for longer than this.
+pub const SERVER_IDLE_FRESH_TIME: Duration = Duration::from_secs(1);
+
+/// Attempts for one request, the first included.
+pub const ATTEMPTS_DEFAULT: u32 = 3;
+/// Retries in per cent of requests that a pool may spend (its budget).
+pub const RETRY_BUDGET_PERCENT: u64 = 20;
+/// Retries that a pool may always spend, so that a quiet site can retry too.
+pub const RETRY_BUDGET_MIN: u64 = 10;
+/// A server that refuses is left alone for this long at first.
+pub const EJECT_TIME_MIN: Duration = Duration::from_secs(1);
+/// Each further refusal doubles that time, up to this.
+pub const EJECT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Memory of all pages of the process.
+pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;
+/// The least that can be configured.
+pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
+/// Pages of one worker that the kernel may hold for receiving.
+pub const LENT_PAGES_MAX: usize = 128;
+/// Client connections in total. More wait in the kernel's accept queue.
+pub const CONNECTIONS_DEFAULT: usize = 100_000;
+/// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
+pub const BACKLOG: i32 = 4096;
+/// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
+pub const SUBMISSION_ENTRIES: u32 = 1024;
+/// Entries of a worker's completion queue; the kernel keeps what exceeds it.
+pub const COMPLETION_ENTRIES: u32 = 8192;
+/// Workers.
+pub const WORKERS_MAX: usize = 256;
