@@ -43,6 +43,8 @@ pub struct Config {
 pub struct Listener {
     /// Where to listen.
     pub address: Address,
+    /// An IPv6 address takes no IPv4 connections; false only for `:80` and `*:80`, which take both.
+    pub v6only: bool,
     /// Which block serves its connections.
     pub serves: Serves,
 }
@@ -279,6 +281,8 @@ pub struct Server {
     pub pool: PoolId,
     /// Where it is.
     pub address: Address,
+    /// Its address as written in the file: a host name stays readable here.
+    pub address_text: String,
     /// Its share of the work, 1 to 1000; 0 gets nothing new.
     pub weight: u32,
     /// Used only when no other server of the pool can be.

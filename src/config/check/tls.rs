@@ -1,0 +1,170 @@
+//! TLS: `certificates` and `tls` of blocks that listen, `tls` of pools.
+
+use super::*;
+use crate::config::model::Server;
+use crate::tls::{ClientCertificate, ClientOptions, ClientTls, ServerOptions, ServerTls, Version};
+
+const VERSIONS: [(&str, Version); 2] = [("1.2", Version::Tls12), ("1.3", Version::Tls13)];
+
+impl<'t> Checker<'t, '_> {
+    /// TLS with clients, and the name of the field that gets a client certificate's subject (HTTP only).
+    pub(super) fn server_tls(
+        &self,
+        block: &Table<'t>,
+        is_http: bool,
+    ) -> (Option<Arc<ServerTls>>, Option<String>) {
+        let certificates = block.entry("certificates");
+        let table = block.table("tls", "write it like { min = \"1.2\", client_ca = \"ca.pem\" }");
+        let Some(certificates) = certificates else {
+            if let Some(table) = &table {
+                table.mistake("tls without certificates", "add certificates = [\"/etc/ringgate/certs\"]");
+            }
+            return (None, None);
+        };
+        let (options, subject, ca) = self.server_options(table.as_ref(), is_http);
+        let mut named = certificates.value.list(true);
+        let paths: Vec<PathBuf> = named.iter().filter_map(|item| self.path(item)).collect();
+        if paths.is_empty() {
+            if named.is_empty() && certificates.value.is_list() {
+                certificates
+                    .value
+                    .mistake("no certificates", "write certificates = [\"/etc/ringgate/certs\"]");
+            }
+            return (None, subject);
+        }
+        named.extend(ca);
+        let tls = match self.world.server_tls(&paths, &options) {
+            Ok((tls, notices)) => {
+                for notice in notices {
+                    let what = format!("{}: {}", notice.file.display(), notice.what);
+                    self.notes.warning(&certificates.value.at, what, notice.advice);
+                }
+                Some(Arc::new(tls))
+            }
+            Err(errors) => {
+                errors
+                    .iter()
+                    .for_each(|error| self.certificate_mistake(error, &named, &certificates.value.at));
+                None
+            }
+        };
+        (tls, subject)
+    }
+
+    fn server_options(
+        &self,
+        table: Option<&Table<'t>>,
+        is_http: bool,
+    ) -> (ServerOptions, Option<String>, Option<Value<'t>>) {
+        let mut options = ServerOptions {
+            min: Version::Tls12,
+            max: Version::Tls13,
+            client_ca: None,
+            client_certificate: ClientCertificate::Off,
+        };
+        let Some(table) = table else { return (options, None, None) };
+        let (min, max) = (table.get("min"), table.get("max"));
+        options.min = min.and_then(|value| value.word(&VERSIONS)).unwrap_or(options.min);
+        options.max = max.as_ref().and_then(|value| value.word(&VERSIONS)).unwrap_or(options.max);
+        if let Some(max) = max
+            && options.min > options.max
+        {
+            max.mistake("max is below min: no client could connect", "raise it, or lower min");
+        }
+        let ca = table.get("client_ca");
+        options.client_ca = ca.as_ref().and_then(|value| self.path(value));
+        let words = [("required", ClientCertificate::Required), ("optional", ClientCertificate::Optional)];
+        let asked = table.get("client_certificate");
+        let word = asked.as_ref().and_then(|value| value.word(&words));
+        if ca.is_some() {
+            options.client_certificate = word.unwrap_or(ClientCertificate::Required);
+        } else if let Some(value) = &asked {
+            value.mistake(
+                "no certificate of a client could be verified",
+                "say who signs them: client_ca = \"ca.pem\"",
+            );
+        }
+        let field = if is_http { table.get("client_subject_field") } else { None };
+        let subject = field.and_then(|value| {
+            let text = value.text()?;
+            value.note(values::field_name(text))?;
+            if ca.is_none() {
+                value.mistake(
+                    "clients are not asked for a certificate",
+                    "say who signs them: client_ca = \"ca.pem\"",
+                );
+            }
+            Some(text.to_owned())
+        });
+        table.finish();
+        (options, subject, ca)
+    }
+
+    /// TLS with the servers of a pool: `true`, or a table.
+    pub(super) fn client_tls(&self, block: &Table<'t>, servers: &[Server]) -> Option<Arc<ClientTls>> {
+        let entry = block.entry("tls")?;
+        let mut options =
+            ClientOptions { verify: true, ca: None, server_name: None, certificate: None, key: None };
+        let mut named = Vec::new();
+        if entry.value.is_boolean() {
+            if entry.value.boolean() == Some(false) {
+                return None;
+            }
+        } else {
+            let table = entry.table(
+                "write true, or a table like { ca = \"ca.pem\", server_name = \"app.example.org\" }",
+            )?;
+            options.verify = table.boolean("verify", true);
+            options.ca = self.path_of(&table, "ca");
+            options.certificate = self.path_of(&table, "certificate");
+            options.key = self.path_of(&table, "key");
+            options.server_name = table.get("server_name").and_then(|value| server_name(&value));
+            if let (None, Some(value)) = (table.get("certificate"), table.get("key")) {
+                value.mistake("a key without its certificate", "add certificate = \"client.pem\"");
+            }
+            named.extend(["ca", "certificate", "key"].into_iter().filter_map(|key| table.get(key)));
+            if let (false, Some(ca)) = (options.verify, table.get("ca")) {
+                ca.mistake("verify = false ignores the CA", "remove one of them");
+            }
+            table.finish();
+        }
+        if options.server_name.is_none() {
+            options.server_name = self.name_of_servers(entry, servers, options.verify);
+        }
+        let built = self.world.client_tls(&options);
+        built.map(Arc::new).map_err(|error| self.certificate_mistake(&error, &named, &entry.at)).ok()
+    }
+
+    /// The name that servers are asked for when none is given: their host name, when they have only one.
+    fn name_of_servers(&self, entry: &Entry<'t>, servers: &[Server], verify: bool) -> Option<String> {
+        let name = |server: &Server| match server.address {
+            Address::Unix(_) => None,
+            Address::Tcp(_) => server.address_text.rsplit_once(':').map(|(name, _)| name.to_owned()),
+        };
+        let mut names: Vec<Option<String>> = servers.iter().map(name).collect();
+        names.dedup();
+        match names.as_slice() {
+            [Some(name)] => Some(name.trim_matches(['[', ']']).to_owned()),
+            [] => None,
+            _ if !verify => None,
+            _ => {
+                self.notes.mistake(
+                    &entry.at,
+                    "it is not clear for which name the servers' certificates are",
+                    "say it: tls = { server_name = \"app.example.org\" }",
+                );
+                None
+            }
+        }
+    }
+}
+
+fn server_name(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+    if text.is_empty() || !text.bytes().all(fine) {
+        value.mistake(format!("\"{text}\" is not a host name"), "write it like \"app.example.org\"");
+        return None;
+    }
+    Some(text.to_owned())
+}
