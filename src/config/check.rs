@@ -22,7 +22,6 @@ use super::world::World;
 use crate::ids::PoolId;
 use crate::limits;
 use crate::net::Address;
-use crate::tls::certs::CertError;
 
 mod fields;
 mod http;
@@ -131,7 +130,7 @@ impl<'t> Checker<'t, '_> {
         let default = Limits::default();
         let number =
             |key, range, default| table.get(key).and_then(|v: Value<'_>| v.integer(range)).unwrap_or(default);
-        let memory = table.get("memory_max").and_then(|value| value.size(limits::MEMORY_MIN..=1 << 50));
+        let memory = table.get("memory_max").and_then(|value| value.size(limits::MEMORY_MIN..=u64::MAX));
         self.config.limits = Limits {
             memory_max: memory.unwrap_or(default.memory_max),
             connections_max: number("connections_max", 1..=100_000_000, default.connections_max as u64)
@@ -268,16 +267,6 @@ impl<'t> Checker<'t, '_> {
             );
         }
         Some(trusted.to_vec())
-    }
-
-    /// Notes what is wrong with a certificate or key at the value that named it, else at `fallback`.
-    fn certificate_mistake(&self, error: &CertError, named: &[Value<'t>], fallback: &At) {
-        let place = named.iter().find(|value| {
-            let path = value.peek_text().map(|text| self.folder.join(text));
-            path.is_some_and(|path| error.file.starts_with(path))
-        });
-        let at = place.map_or(fallback, |value| &value.at);
-        self.notes.mistake(at, format!("{}: {}", error.file.display(), error.what), error.advice.clone());
     }
 }
 

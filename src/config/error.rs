@@ -87,10 +87,18 @@ impl Mistake {
     fn window(&self) -> (String, String) {
         let chars: Vec<char> = self.source.chars().collect();
         let at = (self.column - 1).min(chars.len());
-        let start = if chars.len() <= SHOWN_CHARS_MAX { 0 } else { at.saturating_sub(SHOWN_BEFORE) };
-        let shown: String = chars[start..].iter().take(SHOWN_CHARS_MAX).collect();
+        let is_long = chars.len() > SHOWN_CHARS_MAX;
+        let start = if is_long { at.saturating_sub(SHOWN_BEFORE) } else { 0 };
+        let end = if is_long { chars.len().min(start + SHOWN_CHARS_MAX) } else { chars.len() };
+        let mut shown: Vec<char> = chars[start..end].to_vec();
+        if let (true, Some(first)) = (start > 0, shown.first_mut()) {
+            *first = '…';
+        }
+        if let (true, Some(last)) = (end < chars.len(), shown.last_mut()) {
+            *last = '…';
+        }
         let before = chars[start..at].iter().map(|char| if *char == '\t' { '\t' } else { ' ' }).collect();
-        (clean(&shown), before)
+        (clean(&shown.into_iter().collect::<String>()), before)
     }
 }
 

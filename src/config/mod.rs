@@ -19,7 +19,7 @@ mod world;
 
 pub use error::{Mistake, Mistakes};
 pub use model::Config;
-pub use world::{Host, Nowhere, World};
+pub use world::{Certified, Host, Nowhere, World};
 
 use error::Source;
 use raw::Notes;

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::net::Address;
 use crate::proxyproto::Version as ProxyVersion;
 use crate::route::Routes;
+use crate::tls::certs::Description;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Everything.
@@ -65,6 +66,8 @@ pub struct Http {
     pub name: String,
     /// TLS with clients; `None` is plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
+    /// What there is to say about its certificates.
+    pub certificates: Vec<Description>,
     /// Which pool, redirect or answer for which request. `redirect = "https"` is a route like any other.
     pub routes: Routes<Route>,
     /// A PROXY protocol header (v1 or v2) must come first, from one of these networks.
@@ -197,6 +200,8 @@ pub struct Tcp {
     pub name: String,
     /// TLS with clients; `None` relays the bytes as they are.
     pub tls: Option<Arc<ServerTls>>,
+    /// What there is to say about its certificates.
+    pub certificates: Vec<Description>,
     /// Where connections go.
     pub pool: PoolId,
     /// A PROXY protocol header must come first, from one of these networks.
@@ -281,8 +286,9 @@ pub struct Server {
     pub pool: PoolId,
     /// Where it is.
     pub address: Address,
-    /// Its address as written in the file: a host name stays readable here.
-    pub address_text: String,
+    /// Host name or IP address as written, without port; empty for a Unix socket. Where the pool's TLS names no
+    /// server, this is the name that the certificate must be for.
+    pub host: String,
     /// Its share of the work, 1 to 1000; 0 gets nothing new.
     pub weight: u32,
     /// Used only when no other server of the pool can be.

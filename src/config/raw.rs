@@ -149,7 +149,7 @@ impl<'t> Value<'t> {
         }
         let (least, most) = (range.start(), range.end());
         let bound = match *most {
-            u64::MAX => format!("{least} or more"),
+            u64::MAX => format!("{least} up"),
             _ => format!("{least} to {most}"),
         };
         self.mistake(format!("{number} is out of range"), format!("write a number from {bound}"));

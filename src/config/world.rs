@@ -9,8 +9,19 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::tls::certs::{CertError, Notice, Store};
+use crate::tls::certs::{CertError, Description, Notice, Store};
 use crate::tls::{ClientOptions, ClientTls, ServerOptions, ServerTls};
+
+/// TLS with clients, and what there is to say about its certificates.
+#[derive(Debug)]
+pub struct Certified {
+    /// The certificates with a policy.
+    pub tls: ServerTls,
+    /// What is in them.
+    pub certificates: Vec<Description>,
+    /// What is doubtful about them.
+    pub notices: Vec<Notice>,
+}
 
 /// What checking a configuration needs of the host.
 pub trait World {
@@ -24,11 +35,7 @@ pub trait World {
     fn has_ipv6(&self) -> bool;
 
     /// TLS with clients, from certificate files and folders.
-    fn server_tls(
-        &self,
-        paths: &[PathBuf],
-        options: &ServerOptions,
-    ) -> Result<(ServerTls, Vec<Notice>), Vec<CertError>>;
+    fn server_tls(&self, paths: &[PathBuf], options: &ServerOptions) -> Result<Certified, Vec<CertError>>;
 
     /// TLS with servers.
     fn client_tls(&self, options: &ClientOptions) -> Result<ClientTls, CertError>;
@@ -54,14 +61,12 @@ impl World for Host {
         Path::new("/proc/net/if_inet6").exists()
     }
 
-    fn server_tls(
-        &self,
-        paths: &[PathBuf],
-        options: &ServerOptions,
-    ) -> Result<(ServerTls, Vec<Notice>), Vec<CertError>> {
-        let (store, notices) = Store::load(paths, clock::wall())?;
+    fn server_tls(&self, paths: &[PathBuf], options: &ServerOptions) -> Result<Certified, Vec<CertError>> {
+        let now = clock::wall();
+        let (store, notices) = Store::load(paths, now)?;
+        let certificates = store.describe(now);
         let tls = ServerTls::new(store, options).map_err(|error| vec![error])?;
-        Ok((tls, notices))
+        Ok(Certified { tls, certificates, notices })
     }
 
     fn client_tls(&self, options: &ClientOptions) -> Result<ClientTls, CertError> {
@@ -90,11 +95,7 @@ impl World for Nowhere {
         true
     }
 
-    fn server_tls(
-        &self,
-        paths: &[PathBuf],
-        _options: &ServerOptions,
-    ) -> Result<(ServerTls, Vec<Notice>), Vec<CertError>> {
+    fn server_tls(&self, paths: &[PathBuf], _options: &ServerOptions) -> Result<Certified, Vec<CertError>> {
         Err(paths.iter().map(|path| nowhere(path)).collect())
     }
 

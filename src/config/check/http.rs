@@ -8,17 +8,18 @@ impl<'t> Checker<'t, '_> {
     /// Checks a block and adds it with its listeners.
     pub(super) fn http_block(&mut self, name: &'t str, block: &Table<'t>) {
         let addresses = self.listen(block);
-        let (tls, client_subject_field) = self.server_tls(block, true);
+        let listening = self.server_tls(block, true);
         let has_tls = block.get("certificates").is_some();
         let trusted_proxies = self.networks(block, "trusted_proxies");
         let rules = (self.rules(block, Side::Request), self.rules(block, Side::Response));
         let http = Http {
             name: name.to_owned(),
-            tls,
+            tls: listening.tls,
+            certificates: listening.certificates,
             routes: self.routes(block, has_tls, &rules),
             accept_proxy: self.accept_proxy(block, &trusted_proxies),
             trusted_proxies,
-            client_subject_field,
+            client_subject_field: listening.subject_field,
             forwarded: block.boolean("forwarded", false),
             limits: http_limits(block),
             times: http_times(block),

@@ -98,16 +98,8 @@ impl<'t> Checker<'t, '_> {
             let text = item.text()?;
             let address = self.server_address(item)?;
             let name = text.to_owned();
-            let address_text = text.to_owned();
-            return Some(Server {
-                name,
-                address_text,
-                pool,
-                address,
-                weight: 1,
-                backup: false,
-                connections_max: 0,
-            });
+            let host = host_of(&address, text);
+            return Some(Server { name, host, pool, address, weight: 1, backup: false, connections_max: 0 });
         }
         let table = item.table("write it like { address = \"10.0.0.11:80\" }")?;
         let value = table.get("address");
@@ -126,9 +118,10 @@ impl<'t> Checker<'t, '_> {
         table.finish();
         let value = value?;
         let address = self.server_address(&value)?;
-        let address_text = value.text()?.to_owned();
-        let name = name.unwrap_or_else(|| address_text.clone());
-        Some(Server { name, address_text, pool, address, weight, backup, connections_max })
+        let text = value.text()?;
+        let name = name.unwrap_or_else(|| text.to_owned());
+        let host = host_of(&address, text);
+        Some(Server { name, host, pool, address, weight, backup, connections_max })
     }
 
     fn server_address(&self, value: &Value<'t>) -> Option<Address> {
@@ -144,6 +137,17 @@ impl<'t> Checker<'t, '_> {
                     None
                 }
             },
+        }
+    }
+}
+
+/// The host of a server's address, as written.
+fn host_of(address: &Address, text: &str) -> String {
+    match address {
+        Address::Unix(_) => String::new(),
+        Address::Tcp(_) => {
+            let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+            host.trim_matches(['[', ']']).trim_end_matches('.').to_owned()
         }
     }
 }

@@ -4,6 +4,7 @@ use super::fields::{Rules, Side};
 use super::http::media_type;
 use super::*;
 use crate::config::model::{Action, Answer, Redirect, RedirectTo, Route};
+use crate::http::rules::check_value;
 use crate::route::{HostMatch, HostMistake, PathMatch, Routes};
 
 /// What a route or block leads to, in words of its keys.
@@ -151,7 +152,12 @@ impl<'t> Checker<'t, '_> {
         let (text, file) = (table.get("text"), table.get("file"));
         let content_type = table.get("content_type").and_then(|value| {
             let text = value.text()?;
-            value.note(values::field_value(text))?;
+            if text.is_empty() || check_value(text).is_err() {
+                value.mistake(
+                    format!("\"{text}\" is not a media type"),
+                    "write it like \"text/html; charset=utf-8\"",
+                );
+            }
             Some(text.to_owned())
         });
         if let (Some(_), Some(file)) = (&text, &file) {

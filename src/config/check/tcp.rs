@@ -7,7 +7,7 @@ impl<'t> Checker<'t, '_> {
     /// Checks a block and adds it with its listeners.
     pub(super) fn tcp_block(&mut self, name: &'t str, block: &Table<'t>) {
         let addresses = self.listen(block);
-        let (tls, _) = self.server_tls(block, false);
+        let listening = self.server_tls(block, false);
         let pool = match block.get("pool") {
             Some(value) => self.pool_id(&value),
             None => {
@@ -20,7 +20,15 @@ impl<'t> Checker<'t, '_> {
         let (handshake, idle) = tcp_times(block);
         block.finish();
         let pool = pool.unwrap_or(PoolId(0));
-        let tcp = Arc::new(Tcp { name: name.to_owned(), tls, pool, accept_proxy, handshake, idle });
+        let tcp = Arc::new(Tcp {
+            name: name.to_owned(),
+            tls: listening.tls,
+            certificates: listening.certificates,
+            pool,
+            accept_proxy,
+            handshake,
+            idle,
+        });
         self.serve(addresses, &Serves::Tcp(tcp.clone()));
         self.config.tcp.push(tcp);
     }

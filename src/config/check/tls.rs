@@ -2,53 +2,60 @@
 
 use super::*;
 use crate::config::model::Server;
+use crate::http::rules::check_name;
+use crate::tls::certs::{CertError, Description};
 use crate::tls::{ClientCertificate, ClientOptions, ClientTls, ServerOptions, ServerTls, Version};
+
+/// TLS of a block that listens.
+#[derive(Default)]
+pub(super) struct Listening {
+    pub(super) tls: Option<Arc<ServerTls>>,
+    pub(super) certificates: Vec<Description>,
+    /// Name of the request field that gets the client certificate's subject.
+    pub(super) subject_field: Option<String>,
+}
 
 const VERSIONS: [(&str, Version); 2] = [("1.2", Version::Tls12), ("1.3", Version::Tls13)];
 
 impl<'t> Checker<'t, '_> {
     /// TLS with clients, and the name of the field that gets a client certificate's subject (HTTP only).
-    pub(super) fn server_tls(
-        &self,
-        block: &Table<'t>,
-        is_http: bool,
-    ) -> (Option<Arc<ServerTls>>, Option<String>) {
+    pub(super) fn server_tls(&self, block: &Table<'t>, is_http: bool) -> Listening {
         let certificates = block.entry("certificates");
         let table = block.table("tls", "write it like { min = \"1.2\", client_ca = \"ca.pem\" }");
         let Some(certificates) = certificates else {
             if let Some(table) = &table {
                 table.mistake("tls without certificates", "add certificates = [\"/etc/ringgate/certs\"]");
             }
-            return (None, None);
+            return Listening::default();
         };
-        let (options, subject, ca) = self.server_options(table.as_ref(), is_http);
+        let (options, subject_field, ca) = self.server_options(table.as_ref(), is_http);
+        let mut listening = Listening { subject_field, ..Listening::default() };
         let mut named = certificates.value.list(true);
         let paths: Vec<PathBuf> = named.iter().filter_map(|item| self.path(item)).collect();
         if paths.is_empty() {
             if named.is_empty() && certificates.value.is_list() {
-                certificates
-                    .value
-                    .mistake("no certificates", "write certificates = [\"/etc/ringgate/certs\"]");
+                let advice = "write certificates = [\"/etc/ringgate/certs\"]";
+                certificates.value.mistake("no certificates", advice);
             }
-            return (None, subject);
+            return listening;
         }
         named.extend(ca);
-        let tls = match self.world.server_tls(&paths, &options) {
-            Ok((tls, notices)) => {
-                for notice in notices {
-                    let what = format!("{}: {}", notice.file.display(), notice.what);
-                    self.notes.warning(&certificates.value.at, what, notice.advice);
+        match self.world.server_tls(&paths, &options) {
+            Ok(built) => {
+                for notice in &built.notices {
+                    let at = self.named_at(&notice.file, &named).unwrap_or(&certificates.value.at);
+                    self.notes.warning(at, format!("{}: {}", notice.file.display(), notice.what), "");
                 }
-                Some(Arc::new(tls))
+                listening.tls = Some(Arc::new(built.tls));
+                listening.certificates = built.certificates;
             }
             Err(errors) => {
                 errors
                     .iter()
                     .for_each(|error| self.certificate_mistake(error, &named, &certificates.value.at));
-                None
             }
-        };
-        (tls, subject)
+        }
+        listening
     }
 
     fn server_options(
@@ -56,12 +63,10 @@ impl<'t> Checker<'t, '_> {
         table: Option<&Table<'t>>,
         is_http: bool,
     ) -> (ServerOptions, Option<String>, Option<Value<'t>>) {
-        let mut options = ServerOptions {
-            min: Version::Tls12,
-            max: Version::Tls13,
-            client_ca: None,
-            client_certificate: ClientCertificate::Off,
-        };
+        let mut options = ServerOptions::default();
+        if !is_http {
+            options.alpn.clear();
+        }
         let Some(table) = table else { return (options, None, None) };
         let (min, max) = (table.get("min"), table.get("max"));
         options.min = min.and_then(|value| value.word(&VERSIONS)).unwrap_or(options.min);
@@ -87,7 +92,10 @@ impl<'t> Checker<'t, '_> {
         let field = if is_http { table.get("client_subject_field") } else { None };
         let subject = field.and_then(|value| {
             let text = value.text()?;
-            value.note(values::field_name(text))?;
+            if let Err(bad) = check_name(text) {
+                value.mistake(format!("the field \"{text}\" cannot be set"), bad.about());
+                return None;
+            }
             if ca.is_none() {
                 value.mistake(
                     "clients are not asked for a certificate",
@@ -128,34 +136,34 @@ impl<'t> Checker<'t, '_> {
             }
             table.finish();
         }
-        if options.server_name.is_none() {
-            options.server_name = self.name_of_servers(entry, servers, options.verify);
+        if options.verify
+            && options.server_name.is_none()
+            && servers.iter().any(|server| server.host.is_empty())
+        {
+            let what = "it is not clear for which name the certificate of a server at a Unix socket is";
+            self.notes.mistake(&entry.at, what, "say it: tls = { server_name = \"app.example.org\" }");
         }
         let built = self.world.client_tls(&options);
         built.map(Arc::new).map_err(|error| self.certificate_mistake(&error, &named, &entry.at)).ok()
     }
 
-    /// The name that servers are asked for when none is given: their host name, when they have only one.
-    fn name_of_servers(&self, entry: &Entry<'t>, servers: &[Server], verify: bool) -> Option<String> {
-        let name = |server: &Server| match server.address {
-            Address::Unix(_) => None,
-            Address::Tcp(_) => server.address_text.rsplit_once(':').map(|(name, _)| name.to_owned()),
+    /// Notes what is wrong with a certificate or key at the value that named it, else at `fallback`.
+    fn certificate_mistake(&self, error: &CertError, named: &[Value<'t>], fallback: &At) {
+        let at = self.named_at(&error.file, named).unwrap_or(fallback);
+        let what = match error.file.as_os_str().is_empty() {
+            true => error.what.clone(),
+            false => format!("{}: {}", error.file.display(), error.what),
         };
-        let mut names: Vec<Option<String>> = servers.iter().map(name).collect();
-        names.dedup();
-        match names.as_slice() {
-            [Some(name)] => Some(name.trim_matches(['[', ']']).to_owned()),
-            [] => None,
-            _ if !verify => None,
-            _ => {
-                self.notes.mistake(
-                    &entry.at,
-                    "it is not clear for which name the servers' certificates are",
-                    "say it: tls = { server_name = \"app.example.org\" }",
-                );
-                None
-            }
-        }
+        self.notes.mistake(at, what, error.advice.clone());
+    }
+
+    /// The place of the value that named a file, or a folder above it.
+    fn named_at<'v>(&self, file: &Path, named: &'v [Value<'t>]) -> Option<&'v At> {
+        let names = |value: &&Value<'t>| {
+            let path = value.peek_text().map(|text| self.folder.join(text));
+            path.is_some_and(|path| !file.as_os_str().is_empty() && file.starts_with(path))
+        };
+        named.iter().find(names).map(|value| &value.at)
     }
 }
 
