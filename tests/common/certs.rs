@@ -47,6 +47,17 @@ impl Authority {
         self.folder.path().join("ca.crt")
     }
 
+    /// Its own certificate as rustls takes it.
+    pub fn der(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.certificate.der().clone()
+    }
+
+    /// Issues a certificate and keeps this authority beside it, for strangers whose authority nobody needs.
+    pub fn issue_kept(self, file: &str, names: &[&str]) -> (Self, Issued) {
+        let issued = self.issue(file, names);
+        (self, issued)
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
