@@ -1,104 +1,77 @@
-//! TLS (stub).
-
-use std::path::PathBuf;
+//! TLS as a pipe: cipher bytes in, plain bytes out, and the reverse. No sockets, no clock of its own.
+//!
+//! What goes in: [`Chunk`](crate::buf::Chunk)s as they were received, and plain bytes to send. What comes out: plain
+//! bytes in the same pages, and records for the other side. It owns: per connection a [`Pipe`] (no page while no
+//! record is half received); per listener a [`ServerTls`] (certificates, ticket keys); per pool a [`ClientTls`].
+//!
+//! rustls makes the handshake. When it is done the connection's keys are taken over by `records.rs`, which opens and
+//! seals records in place, and everything that only the handshake needed is freed; rustls stays the owner of the
+//! secrets that key updates and tickets need (`rustls::kernel`).
+//!
+//! Always true: no byte reaches the plain side before the handshake is finished and the record that carried it was
+//! authenticated; early data (0-RTT) and renegotiation do not exist; records that carry no data are bounded.
 
 pub mod certs;
+mod chain;
+mod client;
+pub mod demo;
+mod error;
+mod handshake;
+mod names;
+mod pem;
+mod pipe;
+mod posthandshake;
+mod records;
+mod server;
+mod subject;
+mod tickets;
 
-/// TLS towards clients.
+#[cfg(test)]
+mod tests;
+
+pub use client::{ClientOptions, ClientTls};
+pub use error::TlsError;
+pub use pipe::{Pipe, Progress};
+pub use server::{ClientCertificate, ServerOptions, ServerTls, Version};
+
+pub use certs::CertError;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
+/// The wall clock for rustls (certificate validity, ticket age), read through `clock.rs`.
 #[derive(Debug)]
-pub struct ServerTls {}
+struct WallClock;
 
-/// TLS towards servers.
-#[derive(Debug)]
-pub struct ClientTls {}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// 1.2.
-    Tls12,
-    /// 1.3.
-    Tls13,
-}
-
-/// Whether clients show a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientCertificate {
-    /// They are not asked.
-    #[default]
-    Off,
-    /// They may.
-    Optional,
-    /// They must.
-    Required,
-}
-
-/// Options towards clients.
-#[derive(Clone, Debug)]
-pub struct ServerOptions {
-    /// Lowest version.
-    pub min: Version,
-    /// Highest version.
-    pub max: Version,
-    /// Who signs clients' certificates.
-    pub client_ca: Option<PathBuf>,
-    /// Whether clients show one.
-    pub client_certificate: ClientCertificate,
-    /// Application protocols.
-    pub alpn: Vec<String>,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            min: Version::Tls12,
-            max: Version::Tls13,
-            client_ca: None,
-            client_certificate: ClientCertificate::Off,
-            alpn: vec!["http/1.1".to_owned()],
-        }
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = crate::clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(since))
     }
 }
 
-/// Options towards servers.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// Whether the server's certificate is verified.
-    pub verify: bool,
-    /// Who signs servers' certificates.
-    pub ca: Option<PathBuf>,
-    /// The name to ask for and to verify.
-    pub server_name: Option<String>,
-    /// The certificate to show.
-    pub certificate: Option<PathBuf>,
-    /// Its key.
-    pub key: Option<PathBuf>,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self { verify: true, ca: None, server_name: None, certificate: None, key: None }
-    }
-}
-
-impl ServerTls {
-    /// Stub.
-    pub fn covers(&self, _host: &str) -> bool {
-        true
-    }
-
-    /// Stub.
-    pub fn new(_store: certs::Store, options: &ServerOptions) -> Result<Self, certs::CertError> {
-        options.client_ca.as_deref().map_or(Ok(()), certs::exists).map(|()| Self {})
-    }
-}
-
-impl ClientTls {
-    /// Stub.
-    pub fn new(options: &ClientOptions) -> Result<Self, certs::CertError> {
-        for file in [&options.ca, &options.certificate, &options.key].into_iter().flatten() {
-            certs::exists(file)?;
-        }
-        Ok(Self {})
-    }
+/// The cryptography of both sides, in our order of preference.
+///
+/// AES-128-GCM comes first: with AES instructions it seals faster than AES-256, and its SHA-256 key schedule is
+/// much cheaper than the SHA-384 of AES-256 where the processor has SHA instructions.
+/// Key exchange keeps the order of rustls: X25519MLKEM768, X25519, P-256, P-384.
+fn provider() -> Arc<CryptoProvider> {
+    use rustls::crypto::aws_lc_rs::cipher_suite as suite;
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    })
 }
