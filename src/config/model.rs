@@ -59,6 +59,25 @@ pub enum Serves {
     Tcp(TcpId),
 }
 
+/// The block that serves a listener's connections.
+#[derive(Clone, Copy, Debug)]
+pub enum Block<'c> {
+    /// HTTP (with or without TLS).
+    Http(&'c Http),
+    /// Bytes.
+    Tcp(&'c Tcp),
+}
+
+impl Config {
+    /// The block behind an id.
+    pub fn block(&self, serves: Serves) -> Block<'_> {
+        match serves {
+            Serves::Http(id) => Block::Http(&self.http[id.index()]),
+            Serves::Tcp(id) => Block::Tcp(&self.tcp[id.index()]),
+        }
+    }
+}
+
 /// An `[http.NAME]` block.
 #[derive(Debug)]
 pub struct Http {

@@ -3,6 +3,8 @@
 //! What goes in: a core's number. What comes out: a list of them. It owns nothing. Always true: a worker that cannot be
 //! pinned still works.
 
+#![allow(unsafe_code)]
+
 use std::mem;
 
 /// The cores that this thread may run on, by number; empty when the kernel does not say.

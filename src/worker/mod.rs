@@ -12,6 +12,7 @@ mod drain;
 mod idle;
 mod owners;
 pub mod shared;
+pub mod spawn;
 
 use std::collections::VecDeque;
 use std::io;
