@@ -269,7 +269,7 @@ impl StressWorker<'_> {
 /// Four workers send requests at servers with these limits, all at once.
 fn stress(kind: Balance, limits: &[u32], sessions_max: usize, clock: Option<&AtomicU64>) {
     const WORKERS: u32 = 4;
-    const REQUESTS: u32 = 10_000;
+    const REQUESTS: u32 = 5_000;
     let specs: Vec<Spec> = (0..).zip(limits).map(|(at, limit)| (1, at == 2, *limit)).collect();
     let balancer = balancer(kind, 1000, &specs);
     let at_server: Vec<AtomicU32> = limits.iter().map(|_| AtomicU32::new(0)).collect();
