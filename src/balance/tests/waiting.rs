@@ -247,7 +247,7 @@ impl StressWorker<'_> {
         if self.clock.is_some() {
             let now = at_ms(self.ms());
             // Server 0 is down for half of the time, the others fail now and then.
-            let down = claim.server == ServerId(0) && now.0 / 4_000_000_000 % 2 == 0;
+            let down = claim.server == ServerId(0) && (now.0 / 4_000_000_000).is_multiple_of(2);
             if down || self.dice(200) {
                 self.balancer.failed(claim.server, now);
             } else if self.balancer.worked(claim.server, now) {
