@@ -1,16 +1,19 @@
 //! What TLS costs the server: handshakes, small and large records, memory per idle connection. [`Pipe`] beside the two
 //! ways of using rustls alone. Only the server's own time counts; the client is rustls's ordinary one.
 //!
-//! `cargo bench --bench tls`; `cargo bench --bench tls -- memory` prints bytes per idle connection instead.
+//! `cargo bench --bench tls` prints the median microseconds of many rounds, in turn, so that a busy machine disturbs all
+//! three alike; `cargo bench --bench tls -- memory` prints bytes per idle connection, each way in a process of its own;
+//! `-- certificates` loads 50,000 certificates.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::Criterion;
 use ringgate::buf::{Chunk, Pool, Queue};
 use ringgate::clock;
+use ringgate::tls::certs::Store;
 use ringgate::tls::{Pipe, ServerOptions, ServerTls, demo};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -30,41 +33,43 @@ trait Server {
     fn send(&mut self, bytes: &[u8], out: &mut Vec<u8>);
 }
 
-struct Piped {
-    pipe: Pipe,
-    pool: Pool,
+thread_local! {
+    /// The pages of a worker, shared by its connections.
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new(1024)) };
 }
 
-impl Piped {
-    fn drain(&mut self, mut queue: Queue, to: &mut Vec<u8>) {
-        while let Some(chunk) = queue.pop() {
-            to.extend_from_slice(chunk.bytes());
-            self.pool.give(chunk.into_page());
-        }
+fn drain(mut queue: Queue, to: &mut Vec<u8>, pool: &mut Pool) {
+    while let Some(chunk) = queue.pop() {
+        to.extend_from_slice(chunk.bytes());
+        pool.give(chunk.into_page());
     }
 }
 
-impl Server for Piped {
+impl Server for Pipe {
     fn receive(&mut self, bytes: &[u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) {
-        let (mut data, mut records) = (Queue::new(), Queue::new());
-        for part in bytes.chunks(16 * 1024) {
-            let mut chunk = Chunk::empty(self.pool.take().unwrap());
-            chunk.append(part);
-            self.pipe.received(chunk, &mut data, &mut records, &mut self.pool).unwrap();
-        }
-        self.drain(data, plain);
-        self.drain(records, out);
+        POOL.with_borrow_mut(|pool| {
+            let (mut data, mut records) = (Queue::new(), Queue::new());
+            for part in bytes.chunks(16 * 1024) {
+                let mut chunk = Chunk::empty(pool.take().unwrap());
+                chunk.append(part);
+                self.received(chunk, &mut data, &mut records, pool).unwrap();
+            }
+            drain(data, plain, pool);
+            drain(records, out, pool);
+        });
     }
 
     fn send(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let (mut data, mut records) = (Queue::new(), Queue::new());
-        for part in bytes.chunks(16 * 1024) {
-            let mut chunk = Chunk::empty(self.pool.take().unwrap());
-            chunk.append(part);
-            data.push(chunk, &mut self.pool);
-        }
-        self.pipe.encrypt(&mut data, &mut records, usize::MAX, &mut self.pool).unwrap();
-        self.drain(records, out);
+        POOL.with_borrow_mut(|pool| {
+            let (mut data, mut records) = (Queue::new(), Queue::new());
+            for part in bytes.chunks(16 * 1024) {
+                let mut chunk = Chunk::empty(pool.take().unwrap());
+                chunk.append(part);
+                data.push(chunk, pool);
+            }
+            self.encrypt(&mut data, &mut records, usize::MAX, pool).unwrap();
+            drain(records, out, pool);
+        });
     }
 }
 
@@ -256,7 +261,7 @@ mod anyone {
 impl Setup {
     fn server(&self, way: Way) -> Box<dyn Server> {
         match way {
-            Way::Pipe => Box::new(Piped { pipe: Pipe::accept(&self.tls).unwrap(), pool: Pool::new(8) }),
+            Way::Pipe => Box::new(Pipe::accept(&self.tls).unwrap()),
             Way::Buffered => Box::new(Box::new(ServerConnection::new(Arc::clone(&self.config)).unwrap())),
             Way::Unbuffered => Box::new(Unbuffered {
                 connection: Box::new(UnbufferedServerConnection::new(Arc::clone(&self.config)).unwrap()),
@@ -304,70 +309,79 @@ fn handshake(server: &mut dyn Server, client: &mut ClientConnection) -> Duration
     }
 }
 
-fn bench_handshakes(criterion: &mut Criterion) {
-    for (suite, resume, post_quantum, name) in [
-        (AES_128, false, false, "full, X25519, AES-128"),
-        (AES_256, false, false, "full, X25519, AES-256"),
-        (AES_128, false, true, "full, X25519MLKEM768, AES-128"),
-        (AES_128, true, false, "resumed, X25519, AES-128"),
-        (AES_256, true, false, "resumed, X25519, AES-256"),
-    ] {
-        let setup = setup(suite, resume, post_quantum);
-        let mut group = criterion.benchmark_group(format!("handshake ({name})"));
-        for (way, label) in WAYS {
-            // The first one gets the ticket.
-            handshake(&mut *setup.server(way), &mut setup.client());
-            group.bench_function(label, |bencher| {
-                bencher.iter_custom(|count| {
-                    let mut spent = Duration::ZERO;
-                    for _ in 0..count {
-                        let mut client = setup.client();
-                        let start = Instant::now();
-                        let mut server = setup.server(way);
-                        spent += start.elapsed();
-                        spent += handshake(&mut *server, &mut client);
-                        let start = Instant::now();
-                        drop(server);
-                        spent += start.elapsed();
-                    }
-                    spent
-                });
-            });
+/// The median of the server's time over `rounds`, for each way in turn, as a row of a table.
+fn row(name: &str, rounds: usize, mut measure: impl FnMut(usize) -> Duration) {
+    let mut spent: [Vec<Duration>; WAYS.len()] = Default::default();
+    for _ in 0..rounds {
+        for (way, spent) in spent.iter_mut().enumerate() {
+            spent.push(measure(way));
         }
-        group.finish();
+    }
+    print!("| {name} |");
+    for mut spent in spent {
+        spent.sort();
+        print!(" {:.2} |", spent[rounds / 2].as_secs_f64() * 1e6);
+    }
+    println!();
+}
+
+fn handshakes(filter: &str) {
+    for (suite, resume, post_quantum, name) in [
+        (AES_128, false, false, "handshake, full, X25519, AES-128"),
+        (AES_256, false, false, "handshake, full, X25519, AES-256"),
+        (AES_128, false, true, "handshake, full, X25519MLKEM768, AES-128"),
+        (AES_128, true, false, "handshake, resumed, X25519, AES-128"),
+        (AES_256, true, false, "handshake, resumed, X25519, AES-256"),
+        (AES_128, true, true, "handshake, resumed, X25519MLKEM768, AES-128"),
+    ] {
+        if !name.contains(filter) {
+            continue;
+        }
+        // Each way has its own tickets.
+        let setups = WAYS.map(|_| setup(suite, resume, post_quantum));
+        row(name, 500, |way| {
+            let setup = &setups[way];
+            let mut client = setup.client();
+            let start = Instant::now();
+            let mut server = setup.server(WAYS[way].0);
+            let mut spent = start.elapsed();
+            spent += handshake(&mut *server, &mut client);
+            let start = Instant::now();
+            drop(server);
+            spent + start.elapsed()
+        });
     }
 }
 
-fn bench_data(criterion: &mut Criterion) {
+fn data(filter: &str) {
     for (suite, name) in [(AES_128, "AES-128"), (AES_256, "AES-256"), (CHACHA, "ChaCha20")] {
         for (up, down) in [(200, 200), (200, 16 * 1024), (200, 1024 * 1024), (1024 * 1024, 200)] {
+            let name = format!("data, {name}, {up} bytes in, {down} bytes out");
+            if !name.contains(filter) {
+                continue;
+            }
             let setup = setup(suite, false, false);
-            let mut group = criterion.benchmark_group(format!("{name}, {up} bytes in, {down} bytes out"));
-            for (way, label) in WAYS {
-                let mut server = setup.server(way);
-                let mut client = setup.client();
+            let mut sides = WAYS.map(|(way, _)| {
+                let (mut server, mut client) = (setup.server(way), setup.client());
                 client.set_buffer_limit(None);
                 handshake(&mut *server, &mut client);
-                let (sent, answer) = (vec![b'x'; up], vec![b'y'; down]);
-                let (mut plain, mut out) = (Vec::with_capacity(2 << 20), Vec::with_capacity(2 << 20));
-                group.bench_function(label, |bencher| {
-                    bencher.iter_custom(|count| {
-                        let mut spent = Duration::ZERO;
-                        for _ in 0..count {
-                            client.writer().write_all(&sent).unwrap();
-                            let bytes = client_sends(&mut client);
-                            (plain.clear(), out.clear());
-                            let start = Instant::now();
-                            server.receive(&bytes, &mut plain, &mut out);
-                            server.send(&answer, &mut out);
-                            spent += start.elapsed();
-                            assert_eq!(plain.len(), up);
-                        }
-                        spent
-                    });
-                });
-            }
-            group.finish();
+                (server, client)
+            });
+            let (sent, answer) = (vec![b'x'; up], vec![b'y'; down]);
+            let (mut plain, mut out) = (Vec::with_capacity(2 << 20), Vec::with_capacity(2 << 20));
+            row(&name, 1000, |way| {
+                let (server, client) = &mut sides[way];
+                client.writer().write_all(&sent).unwrap();
+                let bytes = client_sends(client);
+                plain.clear();
+                out.clear();
+                let start = Instant::now();
+                server.receive(&bytes, &mut plain, &mut out);
+                server.send(&answer, &mut out);
+                let spent = start.elapsed();
+                assert_eq!(plain.len(), up);
+                spent
+            });
         }
     }
 }
@@ -391,7 +405,6 @@ fn memory(way: Way, label: &str) {
                 let (mut plain, mut out) = (Vec::new(), Vec::new());
                 server.receive(&bytes, &mut plain, &mut out);
                 server.send(&[b'y'; 200], &mut out);
-                // The pages of a worker are shared; this one's are not part of the connection.
                 server
             })
             .collect();
@@ -403,47 +416,52 @@ fn memory(way: Way, label: &str) {
     println!("{label}: {} bytes per idle connection", (resident() - before) / connections.len());
 }
 
-/// The same, with one pool for all pipes, as in a worker.
-fn memory_of_pipes() {
-    let setup = setup(AES_128, false, true);
-    let mut pool = Pool::new(64);
-    let mut make = |count: usize| {
-        let mut pipes = Vec::new();
-        for _ in 0..count {
-            let mut server = Piped {
-                pipe: Pipe::accept(&setup.tls).unwrap(),
-                pool: std::mem::replace(&mut pool, Pool::new(0)),
-            };
-            let mut client = setup.client();
-            handshake(&mut server, &mut client);
-            client.writer().write_all(&[b'x'; 200]).unwrap();
-            let bytes = client_sends(&mut client);
-            let (mut plain, mut out) = (Vec::new(), Vec::new());
-            server.receive(&bytes, &mut plain, &mut out);
-            server.send(&[b'y'; 200], &mut out);
-            pipes.push(server.pipe);
-            pool = server.pool;
-        }
-        pipes
-    };
-    drop(make(100));
-    let before = resident();
-    let pipes = make(4000);
-    println!("pipe: {} bytes per idle connection", (resident() - before) / pipes.len());
+/// How long it takes to load very many certificates from a folder.
+fn certificates(count: usize) {
+    let key = || rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::CertifiedIssuer::self_signed(params, key()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..count {
+        let key = key();
+        let params = rcgen::CertificateParams::new(vec![format!("site-{at}.example")]).unwrap();
+        let leaf = params.signed_by(&key, &authority).unwrap();
+        let pem = format!("{}{}{}", leaf.pem(), authority.pem(), key.serialize_pem());
+        std::fs::write(folder.path().join(format!("{at}.pem")), pem).unwrap();
+    }
+    let (before, start) = (resident(), Instant::now());
+    let (store, _) = Store::load(&[folder.path().to_owned()], clock::wall()).unwrap();
+    let tls = ServerTls::new(store, &ServerOptions::default()).unwrap();
+    let (spent, bytes) = (start.elapsed(), resident() - before);
+    assert!(tls.covers("site-0.example"));
+    println!("{count} certificates: {spent:.1?}, {} bytes each", bytes / count);
 }
 
 fn main() {
-    if std::env::args().any(|argument| argument == "memory") {
-        memory_of_pipes();
-        memory(Way::Buffered, "rustls buffered");
-        memory(Way::Unbuffered, "rustls unbuffered");
-        return;
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["certificates"] => certificates(50_000),
+        ["memory"] => {
+            for way in ["pipe", "buffered", "unbuffered"] {
+                let program = std::env::current_exe().unwrap();
+                assert!(
+                    std::process::Command::new(program).args(["memory", way]).status().unwrap().success()
+                );
+            }
+            println!("a Pipe alone: {} bytes", size_of::<Pipe>());
+        }
+        ["memory", "pipe"] => memory(Way::Pipe, "pipe"),
+        ["memory", "buffered"] => memory(Way::Buffered, "rustls buffered"),
+        ["memory", _] => memory(Way::Unbuffered, "rustls unbuffered"),
+        ref filter => {
+            println!(
+                "| median microseconds | pipe | rustls buffered | rustls unbuffered |\n|---|---|---|---|"
+            );
+            let filter = filter.first().unwrap_or(&"");
+            handshakes(filter);
+            data(filter);
+        }
     }
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(20)
-        .configure_from_args();
-    bench_handshakes(&mut criterion);
-    bench_data(&mut criterion);
 }
