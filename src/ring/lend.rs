@@ -78,12 +78,6 @@ impl Buffers {
         self.free.push(bid);
         page
     }
-
-    /// All pages, after the ring of buffers was unregistered.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Page> {
-        self.free = (0..ENTRIES as u16).rev().collect();
-        self.pages.iter_mut().filter_map(Option::take)
-    }
 }
 
 /// Which send.

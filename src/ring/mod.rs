@@ -16,7 +16,7 @@
 //! 9. After [`Done::Eof`] or [`Done::Failed`] for a receive nothing is received any more on that socket.
 
 mod door;
-//pub mod epoll;
+pub mod epoll;
 mod lend;
 mod socket;
 mod sys;
@@ -24,7 +24,7 @@ pub mod uring;
 
 use std::io;
 
-//pub use self::epoll::Epoll;
+pub use self::epoll::Epoll;
 pub use self::sys::raise_open_files;
 pub use self::uring::{Uring, probe};
 use crate::buf::{Chain, Chunk, Pool};
