@@ -1,6 +1,8 @@
 //! Every kernel keeps the rules of `ring/mod.rs`: one suite, run over io_uring, over io_uring as older kernels have it,
 //! and over epoll, with real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod rig;
 mod rules;
 mod scarce;
