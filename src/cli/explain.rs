@@ -198,10 +198,7 @@ fn route(
         say(text, "route", &lines);
         return false;
     };
-    let (host, path, route) = match http.routes.iter().nth(found.index) {
-        Some(rule) => rule,
-        None => return false,
-    };
+    let Some((host, path, route)) = http.routes.get(found.index) else { return false };
     let mut lines = vec![
         format!("{} -> {}", summary::rule(host, path), summary::leads_to(config, route)),
         format!("because {}", because(host, path)),
@@ -238,8 +235,7 @@ fn others<T>(config: &Config, http: &Http, explanation: &Explanation<'_, T>) -> 
             Verdict::OtherPath => "another path",
             _ => "fits too, but is less close",
         };
-        let leads =
-            http.routes.iter().nth(reason.index).map(|(_, _, route)| summary::leads_to(config, route));
+        let leads = http.routes.get(reason.index).map(|(_, _, route)| summary::leads_to(config, route));
         let rule = summary::rule(reason.host, reason.path);
         lines.push(format!("not {rule} -> {}: {why}", leads.unwrap_or_default()));
     }

@@ -26,12 +26,41 @@ fn fault<T>(what: impl Into<String>, advice: impl Into<String>) -> Result<T, Fau
     Err(Fault { what: what.into(), advice: advice.into() })
 }
 
-/// What the TOML parser says, for people: a first line, and what was expected as advice.
-pub(super) fn syntax(message: &str) -> (String, String) {
+/// What the TOML parser says, for people. `near` is the text that it speaks of.
+pub(super) fn syntax(message: &str, near: &str) -> (String, String) {
     let message = message.replace('\n', ", ");
-    match message.split_once(", expected ") {
-        Some((what, expected)) if !what.is_empty() => (what.to_owned(), format!("expected {expected}")),
-        _ => (message, String::new()),
+    let (what, expected) = message.split_once(", expected ").unwrap_or((&message, ""));
+    let own = |what: &str, advice: &str| (what.to_owned(), advice.to_owned());
+    match what {
+        "string values must be quoted" if near.is_empty() => {
+            own("the value is missing", "write one behind the =")
+        }
+        "string values must be quoted" => ("text must be in quotes".to_owned(), format!("write \"{near}\"")),
+        "duplicate key" => (
+            format!("\"{near}\" is here for the second time"),
+            "a key and a block can be written once: put them together".to_owned(),
+        ),
+        "unclosed table" => own("the name of the block is not closed", "write ] behind it"),
+        "unclosed array" => own("the list is not closed", "write ] behind its last item"),
+        "unclosed inline table" => own("the table is not closed", "write } behind its last value"),
+        "invalid basic string" if expected == "`\"`" => {
+            own("the text is not closed", "write \" behind it, on the same line")
+        }
+        "invalid literal string" if expected == "`'`" => {
+            own("the text is not closed", "write ' behind it, on the same line")
+        }
+        "key with no value" => own("the key has no value", "write it like key = \"value\""),
+        "unexpected key or value" => {
+            own("the line should end here", "write what follows on a line of its own, or put # before it")
+        }
+        "missing comma between array elements" => {
+            own("a comma is missing before this", "write , behind the item before it")
+        }
+        "missing comma between key-value pairs" => {
+            own("a comma is missing before this", "write , behind the value before it")
+        }
+        _ if expected.is_empty() || expected == "nothing" => (what.to_owned(), String::new()),
+        _ => (what.to_owned(), format!("expected {expected}")),
     }
 }
 
@@ -131,15 +160,15 @@ pub(super) fn listen(text: &str, folder: &Path) -> Result<Listen, Fault> {
             _ => Ok(Listen::Address(address)),
         };
     }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return fault(format!("\"{text}\" has no port"), format!("write \"{}\"", SocketAddr::new(ip, 80)));
+    }
     if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':')) {
         return match port.parse() {
             Ok(0) => fault("port 0 means any free port: nobody could find it", ADVICE),
             Ok(port) => Ok(Listen::All(port)),
             Err(_) => fault(format!("\"{port}\" is not a port"), "ports are 1 to 65535"),
         };
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return fault(format!("\"{text}\" has no port"), format!("write \"{}\"", SocketAddr::new(ip, 80)));
     }
     if text.parse::<u16>().is_ok() {
         return fault(
@@ -188,10 +217,12 @@ pub(super) fn server(text: &str, folder: &Path) -> Result<Target, Fault> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path, folder).map(Target::Unix);
     }
-    for (scheme, more) in [("http://", ""), ("https://", ", and tls = true in the pool")] {
+    for (scheme, port, more) in [("http://", ":80", ""), ("https://", ":443", ", and tls = true in the pool")]
+    {
         if let Some(rest) = text.strip_prefix(scheme) {
             let host = rest.split('/').next().unwrap_or_default();
-            return fault("a server is an address, not a URL", format!("write \"{host}\"{more}"));
+            let port = if host.contains(':') { "" } else { port };
+            return fault("a server is an address, not a URL", format!("write \"{host}{port}\"{more}"));
         }
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
