@@ -326,3 +326,142 @@ pub(super) fn redirect_url(text: &str, path_allowed: bool) -> Result<(), Fault> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (text, ms) in [
+            ("1ms", 1),
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("2min", 120_000),
+            ("1h", 3_600_000),
+            ("1d2h3m4s5ms", 93_784_005),
+            ("0h1s", 1_000),
+            ("366d", 31_622_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "1",
+            "1.5s",
+            "1s1s",
+            "1s1h",
+            " 1s",
+            "1s ",
+            "+1s",
+            "1S",
+            "1µs",
+            "0ms",
+            "367d",
+            "18446744073709551616ms",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("512B", 512),
+            ("16KiB", 16 << 10),
+            ("16kib", 16 << 10),
+            ("10 MiB", 10 << 20),
+            ("1GiB", 1 << 30),
+            ("3kB", 3_000),
+            ("3MB", 3_000_000),
+            ("3GB", 3_000_000_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "B", "10", "1k", "1TiB", "-1B", "1.5MiB", "20000000000GiB", "99999999999999999999B"]
+        {
+            assert!(size(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1 << 20, "1MiB"),
+            (5 << 30, "5GiB"),
+            (1 << 40, "1TiB"),
+        ] {
+            assert_eq!(show_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        let folder = Path::new("/etc/ringgate");
+        for (text, expected) in [
+            ("10.0.0.1:80", Listen::Address(([10, 0, 0, 1], 80).into())),
+            ("[::]:443", Listen::Address((Ipv6Addr::UNSPECIFIED, 443).into())),
+            (":80", Listen::All(80)),
+            ("*:65535", Listen::All(65535)),
+            ("unix:/run/a", Listen::Unix("/run/a".into())),
+            ("unix:a", Listen::Unix("/etc/ringgate/a".into())),
+        ] {
+            assert_eq!(listen(text, folder), Ok(expected), "{text}");
+        }
+        assert_eq!(all_addresses(80, true).to_string(), "[::]:80");
+        assert_eq!(all_addresses(80, false).to_string(), "0.0.0.0:80");
+    }
+
+    #[test]
+    fn addresses_of_servers() {
+        let name = |name: &str, port| Target::Name(name.into(), port);
+        for (text, expected) in [
+            ("10.0.0.1:80", Target::Address(([10, 0, 0, 1], 80).into())),
+            ("[2001:db8::1]:80", Target::Address(("2001:db8::1".parse::<Ipv6Addr>().unwrap(), 80).into())),
+            ("localhost:1", name("localhost", 1)),
+            ("app_1.x-y.internal.:8080", name("app_1.x-y.internal.", 8080)),
+            ("unix:/run/a", Target::Unix("/run/a".into())),
+            ("unix:sock/a", Target::Unix("/srv/sock/a".into())),
+        ] {
+            assert_eq!(server(text, Path::new("/srv")), Ok(expected), "{text}");
+        }
+        for text in
+            ["", ":80", "a..b:80", "a b:80", "10.0.0:80", "[::1]", "[::1]:0", "x:65536", "x:-1", "ü:80"]
+        {
+            assert!(server(text, Path::new("/")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("::1", "::1/128"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_of_redirects() {
+        for (text, absolute, any) in [
+            ("https://www.example.org", true, true),
+            ("http://x/y?z", true, true),
+            ("/x", false, true),
+            ("//x", false, false),
+            ("https://", false, false),
+            ("https:///x", false, false),
+            ("ftp://x", false, false),
+            ("https://x/\r\n", false, false),
+            ("/ü", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(redirect_url(text, false).is_ok(), absolute, "{text}");
+            assert_eq!(redirect_url(text, true).is_ok(), any, "{text}");
+        }
+    }
+}
