@@ -1,11 +1,12 @@
 //! The chart for the README: CPU time per request, a group of bars per scenario.
 //!
 //! In: groups of bars. Out: an SVG text without scripts or outside resources. Owns nothing. Always true: within a
-//! group a bar's length is proportional to its number, and all groups share the scale "HAProxy is 1", so that
+//! group a bar's length is the ratio that the table shows too, and all groups share the scale "HAProxy is 1", so that
 //! 20 microseconds and 2,000 both can be read; each bar has its number in microseconds as text.
 
 use std::fmt::Write;
 
+use crate::report::grouped;
 use crate::scenario::Proxy;
 
 /// One bar.
@@ -13,8 +14,10 @@ use crate::scenario::Proxy;
 pub struct Bar {
     /// Whose.
     pub proxy: Proxy,
-    /// CPU microseconds per request.
+    /// CPU microseconds per request: the number beside the bar.
     pub value: f64,
+    /// In relation to HAProxy (or to the first bar where HAProxy did not run): the length of the bar.
+    pub share: f64,
 }
 
 /// The bars of a scenario.
@@ -46,7 +49,7 @@ fill:#1f2328}.head{font-size:16px;font-weight:600}.note,.value{fill:#59636e}.val
 pub fn svg(groups: &[Group]) -> String {
     let rows: usize = groups.iter().map(|group| group.bars.len()).sum();
     let height = TOP + rows as f64 * (BAR + BAR_GAP) + groups.len() as f64 * GROUP_GAP + 8.0;
-    let longest = groups.iter().flat_map(|group| group.bars.iter().map(|bar| bar.value / scale(group)));
+    let longest = groups.iter().flat_map(|group| group.bars.iter().map(|bar| bar.share));
     let pixels = (RIGHT - LEFT) / longest.fold(1.0, f64::max);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -65,19 +68,11 @@ pub fn svg(groups: &[Group]) -> String {
     text
 }
 
-/// What counts as 1 in a group: HAProxy, or the largest number where HAProxy did not run.
-fn scale(group: &Group) -> f64 {
-    let haproxy = group.bars.iter().find(|bar| bar.proxy == Proxy::Haproxy).map(|bar| bar.value);
-    haproxy
-        .unwrap_or_else(|| group.bars.iter().map(|bar| bar.value).fold(0.0, f64::max))
-        .max(f64::MIN_POSITIVE)
-}
-
 fn legend(text: &mut String, groups: &[Group]) {
-    let mut x = WIDTH - 4.0;
+    let mut x = WIDTH - 16.0;
     for proxy in [Proxy::Ringgate, Proxy::Nginx, Proxy::Haproxy] {
         if groups.iter().any(|group| group.bars.iter().any(|bar| bar.proxy == proxy)) {
-            x -= 88.0;
+            x -= proxy.label().len() as f64 * 8.0 + 30.0;
             let _ = writeln!(
                 text,
                 "<rect class=\"{}\" x=\"{x}\" y=\"15\" width=\"12\" height=\"12\" rx=\"2\"/>\
@@ -100,7 +95,7 @@ fn draw_group(text: &mut String, group: &Group, top: f64, pixels: f64) {
     );
     for (index, bar) in group.bars.iter().enumerate() {
         let y = top + index as f64 * (BAR + BAR_GAP);
-        let width = bar.value / scale(group) * pixels;
+        let width = bar.share * pixels;
         let ours = if bar.proxy == Proxy::Ringgate { " ours" } else { "" };
         let _ = writeln!(
             text,
@@ -116,10 +111,10 @@ fn draw_group(text: &mut String, group: &Group, top: f64, pixels: f64) {
 
 /// The number, and for ringgate its share of HAProxy's.
 fn label(group: &Group, bar: &Bar) -> String {
-    let number = if bar.value < 100.0 { format!("{:.1}", bar.value) } else { format!("{:.0}", bar.value) };
+    let number = if bar.value < 100.0 { format!("{:.1}", bar.value) } else { grouped(bar.value) };
     let haproxy = group.bars.iter().any(|bar| bar.proxy == Proxy::Haproxy);
     if bar.proxy == Proxy::Ringgate && haproxy {
-        format!("{number} ({:.0} %)", bar.value / scale(group) * 100.0)
+        format!("{number} ({:.0} %)", bar.share * 100.0)
     } else {
         number
     }
@@ -131,7 +126,8 @@ mod tests {
     use super::*;
 
     fn group(values: &[(Proxy, f64)]) -> Group {
-        let bars = values.iter().map(|&(proxy, value)| Bar { proxy, value }).collect();
+        let bars =
+            values.iter().map(|&(proxy, value)| Bar { proxy, value, share: value / values[0].1 }).collect();
         Group { title: "Keep-alive", bars }
     }
 
@@ -154,8 +150,7 @@ mod tests {
 
     #[test]
     fn is_well_formed_without_haproxy_and_without_anything() {
-        for groups in [vec![], vec![group(&[(Proxy::Ringgate, 3.0)])], vec![group(&[(Proxy::Ringgate, 0.0)])]]
-        {
+        for groups in [vec![], vec![group(&[(Proxy::Ringgate, 3.0)])]] {
             let text = svg(&groups);
             assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"));
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");

@@ -28,7 +28,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 
 use crate::configs::{FILES_MAX, Place};
-use crate::programs::Outcome;
+use crate::programs::{Outcome, Preferred};
 use crate::report::Report;
 use crate::sample::{Paths, Setup};
 use crate::scenario::{Proxy, SCENARIOS, Scenario};
@@ -59,7 +59,8 @@ struct Options {
     /// Record a profile of each proxy in the first round (needs perf; numbers are a little high then).
     #[arg(long)]
     perf: bool,
-    /// Ask the kernel to prefer all the programs of the comparison to others (needs root): for busy machines.
+    /// Ask the kernel to prefer these programs to all others (needs root): for busy machines, whose other work
+    /// hardly gets on meanwhile.
     #[arg(long)]
     priority: bool,
     /// What cargo adds.
@@ -107,6 +108,7 @@ fn compare(options: &Options) -> Outcome<bool> {
         .map_err(|error| format!("no temporary folder: {error}"))?;
     programs::end_all_on_signals(folder.path())?;
     let setup = prepare(options, paths, folder.path())?;
+    let preferred = if options.priority { Some(Preferred::start()?) } else { None };
     let mut origin = sample::start_origin(&setup)?;
     let mut report = Report::new(&setup, options.rounds, &proxies);
     for round in 0..options.rounds {
@@ -120,6 +122,7 @@ fn compare(options: &Options) -> Outcome<bool> {
         }
     }
     drop(origin);
+    drop(preferred);
     finish(&report, &scenarios, &options.out)
 }
 

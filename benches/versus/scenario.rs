@@ -153,7 +153,7 @@ pub const SCENARIOS: &[Scenario] = &[
         targets: &[Target::Ratio(Proxy::Haproxy, 0.65), Target::Ratio(Proxy::Nginx, 0.85)],
         ..PLAIN
     },
-    Scenario { name: "unix", title: "Keep-alive, 12 bytes, Unix socket origin", unix: true, ..PLAIN },
+    Scenario { name: "unix", title: "Keep-alive, Unix socket origin", unix: true, ..PLAIN },
     Scenario { name: "medium", title: "Keep-alive, 10 KB", bytes: MEDIUM_BYTES, ..PLAIN },
     Scenario {
         name: "large",
