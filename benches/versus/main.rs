@@ -129,8 +129,8 @@ fn compare(options: &Options) -> Outcome<bool> {
 /// The proxies of one scenario, beginning with another one each time, so that none is always first.
 fn order(scenario: &Scenario, proxies: &[Proxy], turn: usize) -> Vec<Proxy> {
     let mut list = proxies.to_vec();
-    if let Some(at) = list.iter().position(|proxy| scenario.splice && *proxy == Proxy::Haproxy) {
-        list.insert(at + 1, Proxy::HaproxySplice);
+    if let Some(at) = list.iter().position(|proxy| *proxy == Proxy::Haproxy) {
+        list.splice(at + 1..at + 1, scenario.variants.iter().copied());
     }
     let by = turn % list.len().max(1);
     list.rotate_left(by);
@@ -143,7 +143,9 @@ fn find_programs(proxies: &[Proxy]) -> Outcome<Paths> {
     paths.origin = programs::find("ORIGIN_NGINX", "nginx")?;
     for proxy in proxies {
         match proxy {
-            Proxy::Haproxy | Proxy::HaproxySplice => paths.haproxy = programs::find("HAPROXY", "haproxy")?,
+            Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxyBuffers => {
+                paths.haproxy = programs::find("HAPROXY", "haproxy")?
+            }
             Proxy::Nginx => paths.nginx = programs::find("NGINX", "nginx")?,
             // cargo builds the release binary of this checkout before it runs this.
             Proxy::Ringgate => {
@@ -231,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_always_first_and_splice_has_its_row() {
+    fn nobody_is_always_first_and_variants_have_their_rows() {
         let all = [Proxy::Haproxy, Proxy::Nginx, Proxy::Ringgate];
         let plain = scenario::select(&["small".to_owned()]).unwrap()[0];
         let large = scenario::select(&["large".to_owned()]).unwrap()[0];

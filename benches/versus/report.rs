@@ -131,7 +131,8 @@ impl Report {
 
     /// The rows of a scenario: proxies that ran, in a fixed order.
     fn rows(&self, scenario: &Scenario) -> Vec<Proxy> {
-        let all = [Proxy::Haproxy, Proxy::HaproxySplice, Proxy::Nginx, Proxy::Ringgate];
+        let all =
+            [Proxy::Haproxy, Proxy::HaproxySplice, Proxy::HaproxyBuffers, Proxy::Nginx, Proxy::Ringgate];
         all.into_iter().filter(|proxy| self.of(scenario, *proxy).next().is_some()).collect()
     }
 
@@ -366,7 +367,7 @@ fn facts(setup: &Setup, rounds: u32, proxies: &[Proxy]) -> Vec<(&'static str, St
     ];
     for proxy in proxies {
         match proxy {
-            Proxy::Haproxy | Proxy::HaproxySplice => {
+            Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxyBuffers => {
                 let program = &setup.paths.haproxy;
                 let tls = line_of(program, "-vv", "Running on OpenSSL");
                 facts.push(("HAProxy", format!("{}; {tls}", line_of(program, "-v", "version"))));
