@@ -454,4 +454,3 @@ both_engines! {
         assert_eq!((posted.code, posted.status), (0, 403));
     }
 }
-

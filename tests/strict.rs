@@ -98,7 +98,10 @@ const BAD_CHUNKS: &[(&str, &[u8])] = &[
     ("an underscore in the size", b"1_0\r\na\r\n0\r\n\r\n"),
     ("a size beyond 64 bits", b"10000000000000001\r\na\r\n0\r\n\r\n"),
     ("an endless size", b"fffffffffffffffffffffffffffffffff\r\na\r\n0\r\n\r\n"),
-    ("leading zeros without bound", b"000000000000000000000000000000000000000000000000000000000000000000001\r\na\r\n0\r\n\r\n"),
+    (
+        "leading zeros without bound",
+        b"000000000000000000000000000000000000000000000000000000000000000000001\r\na\r\n0\r\n\r\n",
+    ),
     ("bare LF behind the size", b"1\na\r\n0\r\n\r\n"),
     ("bare CR behind the size", b"1\ra\r\n0\r\n\r\n"),
     ("bare LF behind the data", b"1\r\na\n0\r\n\r\n"),
@@ -134,7 +137,10 @@ const BAD_ANSWERS: &[(&str, &[u8])] = &[
     ("Content-Length twice", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
     ("a sign in Content-Length", b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok"),
     ("a huge Content-Length", b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551618\r\n\r\nok"),
-    ("Content-Length with Transfer-Encoding", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "Content-Length with Transfer-Encoding",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("an unknown coding", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok"),
     ("chunked not last", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     ("bytes before the head", b" HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),

@@ -12,7 +12,9 @@ use common::{Authority, Nginx, Ringgate, Server, Wire, address, curl, eventually
 /// A `[tcp.main]` block with one pool.
 fn relay(at: SocketAddr, tcp: &str, pool: &str, servers: &[SocketAddr]) -> String {
     let servers: String = servers.iter().map(|server| format!("{{ address = \"{server}\" }}, ")).collect();
-    format!("[tcp.main]\nlisten = [\"{at}\"]\npool = \"main\"\n{tcp}\n[pool.main]\nservers = [ {servers} ]\n{pool}\n")
+    format!(
+        "[tcp.main]\nlisten = [\"{at}\"]\npool = \"main\"\n{tcp}\n[pool.main]\nservers = [ {servers} ]\n{pool}\n"
+    )
 }
 
 /// A server that sends back what it gets, and `bye` at the end.

@@ -120,7 +120,9 @@ pub fn program(name: &str, package: &str) -> PathBuf {
             return file;
         }
     }
-    panic!("this test needs the program `{name}`: install it with `apt-get install {package}`, or run tests/run");
+    panic!(
+        "this test needs the program `{name}`: install it with `apt-get install {package}`, or run tests/run"
+    );
 }
 
 /// Bytes that look like nothing in particular and are the same in every run.

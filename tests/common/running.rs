@@ -106,7 +106,12 @@ impl Running {
             if let Some(status) = self.ended() {
                 panic!("{} ended ({status}) before {what}:\n{}", self.name, self.text());
             }
-            assert!(start.elapsed() < PATIENCE, "{}: waited in vain until {what}:\n{}", self.name, self.text());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{}: waited in vain until {what}:\n{}",
+                self.name,
+                self.text()
+            );
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }

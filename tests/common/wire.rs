@@ -36,7 +36,10 @@ impl Message {
     #[track_caller]
     pub fn status(&self) -> u16 {
         let word = self.head.split(' ').nth(1).unwrap_or_default();
-        word.split("\r\n").next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status: {self:?}"))
+        word.split("\r\n")
+            .next()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or_else(|| panic!("no status: {self:?}"))
     }
 
     /// All values of a field, in order.
@@ -185,7 +188,10 @@ impl Wire {
         while self.unread.len() < bytes {
             if self.more()? == 0 {
                 let got = self.unread.len();
-                return Err(Error::new(ErrorKind::UnexpectedEof, format!("closed after {got} of {bytes} bytes")));
+                return Err(Error::new(
+                    ErrorKind::UnexpectedEof,
+                    format!("closed after {got} of {bytes} bytes"),
+                ));
             }
         }
         Ok(self.unread.drain(..bytes).collect())
@@ -203,7 +209,9 @@ impl Wire {
             match self.more() {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -250,7 +258,8 @@ impl Wire {
         if kind == Kind::Answer && matches!(message.status(), 100..=199 | 204 | 304) {
             return Ok(message);
         }
-        let chunked = message.fields("transfer-encoding").iter().any(|value| value.eq_ignore_ascii_case("chunked"));
+        let chunked =
+            message.fields("transfer-encoding").iter().any(|value| value.eq_ignore_ascii_case("chunked"));
         if chunked {
             (message.body, message.trailers) = self.chunks()?;
         } else if let Some(length) = message.field("content-length") {
@@ -267,7 +276,8 @@ impl Wire {
         loop {
             let line = self.until("\r\n")?;
             let size = line.trim_end().split(';').next().unwrap_or_default();
-            let size = usize::from_str_radix(size, 16).map_err(|_| Error::other(format!("bad size: {line:?}")))?;
+            let size =
+                usize::from_str_radix(size, 16).map_err(|_| Error::other(format!("bad size: {line:?}")))?;
             if size == 0 {
                 break;
             }
