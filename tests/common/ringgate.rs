@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -18,9 +19,18 @@ pub struct Ringgate {
 }
 
 impl Ringgate {
-    /// Path of the program.
+    /// Path of the program: the one built for this test, or another build named by `RINGGATE`.
     pub fn program() -> &'static Path {
-        Path::new(env!("CARGO_BIN_EXE_ringgate"))
+        static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+        PROGRAM.get_or_init(|| match std::env::var_os("RINGGATE") {
+            Some(path) => std::fs::canonicalize(path).unwrap(),
+            None => env!("CARGO_BIN_EXE_ringgate").into(),
+        })
+    }
+
+    /// Whether the program was built with optimisations.
+    pub fn is_released() -> bool {
+        !cfg!(debug_assertions) || std::env::var_os("RINGGATE").is_some()
     }
 
     /// Starts it with this configuration and waits until it listens everywhere.
