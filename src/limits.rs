@@ -34,6 +34,8 @@ pub const TARGET_BYTES_DEFAULT: usize = 8 * 1024;
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 256;
 /// Bytes of the trailers of one message. More: 400 to a client, 502 for a server.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the body of a configured answer or error page. A larger file is a mistake in the configuration.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that a client may still send after an early answer before its connection is closed.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 /// Interim (1xx) answers to one request. More: 502.
@@ -79,10 +81,19 @@ pub const ATTEMPTS_DEFAULT: u32 = 3;
 pub const RETRY_BUDGET_PERCENT: u64 = 20;
 /// Retries that a pool may always spend, so that a quiet site can retry too.
 pub const RETRY_BUDGET_MIN: u64 = 10;
+/// The span over which both are counted: the running half of it and the half before.
+pub const RETRY_BUDGET_TIME: Duration = Duration::from_secs(10);
 /// A server that refuses is left alone for this long at first.
 pub const EJECT_TIME_MIN: Duration = Duration::from_secs(1);
 /// Each further refusal doubles that time, up to this.
 pub const EJECT_TIME_MAX: Duration = Duration::from_secs(30);
+/// Fresh connections in a row that a server closes without an answer until that counts as a refusal.
+pub const EJECT_CLOSES: u8 = 3;
+/// When no server of a pool can be used and none of them is new to that, one request per such span still tries one.
+/// Others: 503.
+pub const EJECT_TRY_TIME: Duration = Duration::from_millis(100);
+/// Turns of a round-robin schedule. Weights that need more are rounded (every server keeps at least one turn).
+pub const SCHEDULE_TURNS_MAX: u64 = 4096;
 
 /// Memory of all pages of the process.
 pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::net::Address;
 use crate::proxyproto::Version as ProxyVersion;
 use crate::route::Routes;
+use crate::tls::certs::Description;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Everything.
@@ -43,6 +44,8 @@ pub struct Config {
 pub struct Listener {
     /// Where to listen.
     pub address: Address,
+    /// An IPv6 address takes no IPv4 connections; false only for `:80` and `*:80`, which take both.
+    pub v6only: bool,
     /// Which block serves its connections.
     pub serves: Serves,
 }
@@ -63,6 +66,8 @@ pub struct Http {
     pub name: String,
     /// TLS with clients; `None` is plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
+    /// What there is to say about its certificates.
+    pub certificates: Vec<Description>,
     /// Which pool, redirect or answer for which request. `redirect = "https"` is a route like any other.
     pub routes: Routes<Route>,
     /// A PROXY protocol header (v1 or v2) must come first, from one of these networks.
@@ -195,6 +200,8 @@ pub struct Tcp {
     pub name: String,
     /// TLS with clients; `None` relays the bytes as they are.
     pub tls: Option<Arc<ServerTls>>,
+    /// What there is to say about its certificates.
+    pub certificates: Vec<Description>,
     /// Where connections go.
     pub pool: PoolId,
     /// A PROXY protocol header must come first, from one of these networks.
@@ -279,6 +286,9 @@ pub struct Server {
     pub pool: PoolId,
     /// Where it is.
     pub address: Address,
+    /// Host name or IP address as written, without port; empty for a Unix socket. Where the pool's TLS names no
+    /// server, this is the name that the certificate must be for.
+    pub host: String,
     /// Its share of the work, 1 to 1000; 0 gets nothing new.
     pub weight: u32,
     /// Used only when no other server of the pool can be.

@@ -15,6 +15,8 @@
 //! 8. A receive that found no page waits inside the ring until pages are back; the caller is not told.
 //! 9. After [`Done::Eof`] or [`Done::Failed`] for a receive nothing is received any more on that socket.
 
+pub mod sim;
+
 use std::io;
 
 use crate::buf::{Chain, Chunk, Pool};

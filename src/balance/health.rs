@@ -1,0 +1,403 @@
+//! Passive health: a server that refuses is left alone for a while, then one request is its probe.
+//!
+//! What goes in: how connections to a server went, and the time. What comes out: whether it may be used. It owns one
+//! word per server, changed by compare-exchange alone, so that all workers agree on one verdict. Always true:
+//!
+//! - one failure ejects for [`limits::EJECT_TIME_MIN`]; each failure after that time doubles it, up to
+//!   [`limits::EJECT_TIME_MAX`]; failures within that time are echoes of the same event and change nothing;
+//! - when the time is over (the server is *due*) one request at a time is its probe;
+//! - success of a probe, or of a request that was sent because nobody else was left, brings the server back at once.
+//!   An answer to a request from before the ejection proves nothing within that time and is ignored then.
+//!
+//! A server that accepts connections and closes them without an answer is ejected after
+//! [`limits::EJECT_CLOSES`] of them in a row: it may be one poisonous request, and ejecting on sight
+//! would let a client turn off one server after the other.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::close::Close;
+use crate::limits;
+
+/// What an end of an exchange says about its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Nothing: another request may well succeed.
+    Nothing,
+    /// The server took a fresh connection and closed it without a byte of an answer.
+    Suspicious,
+    /// The server cannot be reached.
+    Unreachable,
+}
+
+/// What `close` says about the server; `fresh` is false for a connection that had been kept.
+///
+/// A kept connection that ends is the normal end of its idle time. Answers of any status, slow ones and malformed
+/// ones belong to their request.
+pub const fn evidence(close: Close, fresh: bool) -> Evidence {
+    match close {
+        Close::ServerRefused | Close::ServerConnectTimeout | Close::ServerTls => Evidence::Unreachable,
+        Close::ServerClosedEarly if fresh => Evidence::Suspicious,
+        _ => Evidence::Nothing,
+    }
+}
+
+/// What a failure led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ejection {
+    /// The server stays in use.
+    No,
+    /// The server was in use and is left alone until this moment. To be logged and counted.
+    New(Moment),
+    /// The server failed again when it was tried and is left alone until this moment.
+    Longer(Moment),
+    /// The server is being left alone already; nothing changed.
+    Already,
+}
+
+/// Whether a server may be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Yes.
+    Well,
+    /// One request may be its probe.
+    Due,
+    /// No.
+    Ejected,
+}
+
+/// The health of one server. 0 is well.
+#[derive(Debug, Default)]
+pub(super) struct Health(AtomicU64);
+
+/// The word: failures in a row (8 bits, 0 is well), closes in a row (8 bits), probe (1 bit), tried (1 bit),
+/// until (46 bits, in microseconds, rounded up: two years of uptime; after that ejections end at once).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    /// Failures in a row, each after the time of the one before.
+    failures: u8,
+    /// Fresh connections in a row that were closed without an answer.
+    closes: u8,
+    /// A probe is under way.
+    probing: bool,
+    /// Requests were sent although the server is ejected, because nobody else was left.
+    tried: bool,
+    /// Until when the server is left alone.
+    until_us: u64,
+}
+
+const UNTIL_SHIFT: u32 = 18;
+const UNTIL_US_MAX: u64 = u64::MAX >> UNTIL_SHIFT;
+
+impl State {
+    const fn unpack(word: u64) -> Self {
+        let [failures, closes, ..] = word.to_le_bytes();
+        Self {
+            failures,
+            closes,
+            probing: word & (1 << 16) != 0,
+            tried: word & (1 << 17) != 0,
+            until_us: word >> UNTIL_SHIFT,
+        }
+    }
+
+    const fn pack(self) -> u64 {
+        self.failures as u64
+            | (self.closes as u64) << 8
+            | (self.probing as u64) << 16
+            | (self.tried as u64) << 17
+            | self.until_us << UNTIL_SHIFT
+    }
+
+    const fn until(self) -> Moment {
+        Moment(self.until_us.saturating_mul(1000))
+    }
+
+    const fn verdict(self, now: Moment) -> Verdict {
+        if self.failures == 0 {
+            Verdict::Well
+        } else if self.probing || now.0 < self.until().0 {
+            Verdict::Ejected
+        } else {
+            Verdict::Due
+        }
+    }
+
+    fn failed(self, now: Moment) -> (Self, Ejection) {
+        if self.failures > 0 && now < self.until() {
+            return (self, Ejection::Already);
+        }
+        let failures = self.failures.saturating_add(1);
+        let until_us = (now + eject_time(failures)).0.div_ceil(1000).min(UNTIL_US_MAX);
+        let state = Self { failures, until_us, ..Self::default() };
+        let ejection = if self.failures == 0 { Ejection::New } else { Ejection::Longer };
+        (state, ejection(state.until()))
+    }
+}
+
+/// How long a server is left alone after so many failures in a row.
+fn eject_time(failures: u8) -> Duration {
+    let doublings = u32::from(failures.saturating_sub(1)).min(16);
+    limits::EJECT_TIME_MIN.saturating_mul(1 << doublings).min(limits::EJECT_TIME_MAX)
+}
+
+impl Health {
+    /// Whether the server may be used.
+    pub(super) fn verdict(&self, now: Moment) -> Verdict {
+        let word = self.0.load(Relaxed);
+        if word == 0 { Verdict::Well } else { State::unpack(word).verdict(now) }
+    }
+
+    /// Failures in a row, and until when the server is left alone; `None` when it is well.
+    pub(super) fn ejected(&self) -> Option<(u8, Moment)> {
+        let state = State::unpack(self.0.load(Relaxed));
+        (state.failures > 0).then(|| (state.failures, state.until()))
+    }
+
+    /// Claims the probe of a due server. The answer names this probe.
+    pub(super) fn probe(&self, now: Moment) -> Option<u64> {
+        let word = self.0.load(Relaxed);
+        let state = State::unpack(word);
+        if state.verdict(now) != Verdict::Due {
+            return None;
+        }
+        let probing = State { probing: true, ..state }.pack();
+        self.0.compare_exchange(word, probing, Relaxed, Relaxed).ok().map(|_| probing)
+    }
+
+    /// Gives back a probe that led to no verdict: the next request may be it. No effect when there was a verdict.
+    pub(super) fn unprobe(&self, probe: u64) {
+        let free = State { probing: false, ..State::unpack(probe) }.pack();
+        let _ = self.0.compare_exchange(probe, free, Relaxed, Relaxed);
+    }
+
+    /// Notes that a request is sent although the server is ejected, so that its success counts.
+    pub(super) fn try_anyway(&self) {
+        self.change(|state| {
+            (state.failures > 0 && !state.tried).then_some((State { tried: true, ..state }, ()))
+        });
+    }
+
+    /// The server could not be reached.
+    pub(super) fn failed(&self, now: Moment) -> Ejection {
+        self.change(|state| Some(state.failed(now))).unwrap_or(Ejection::No)
+    }
+
+    /// The server closed a fresh connection without an answer.
+    pub(super) fn closed_early(&self, now: Moment) -> Ejection {
+        let ejection = self.change(|state| {
+            let closes = state.closes.saturating_add(1);
+            if state.failures > 0 || closes >= limits::EJECT_CLOSES {
+                return Some(state.failed(now));
+            }
+            Some((State { closes, ..state }, Ejection::No))
+        });
+        ejection.unwrap_or(Ejection::No)
+    }
+
+    /// The server answered. True when it was ejected and is back.
+    pub(super) fn worked(&self, now: Moment) -> bool {
+        if self.0.load(Relaxed) == 0 {
+            return false;
+        }
+        let back = self.change(|state| {
+            let proves = state.failures == 0 || state.probing || state.tried || now >= state.until();
+            proves.then_some((State::default(), state.failures > 0))
+        });
+        back.unwrap_or(false)
+    }
+
+    /// Applies `step` until no other worker came in between; `None` from it leaves everything as it is.
+    fn change<T>(&self, step: impl Fn(State) -> Option<(State, T)>) -> Option<T> {
+        let mut word = self.0.load(Relaxed);
+        loop {
+            let (state, answer) = step(State::unpack(word))?;
+            match self.0.compare_exchange_weak(word, state.pack(), Relaxed, Relaxed) {
+                Ok(_) => return Some(answer),
+                Err(changed) => word = changed,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Moment {
+        Moment(ms * 1_000_000)
+    }
+
+    /// What happens at a moment, and what must come of it.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Is(Verdict),
+        Fails(Ejection),
+        Closes(Ejection),
+        /// `true`: the server is back.
+        Works(bool),
+        /// `true`: this request is the probe.
+        Probes(bool),
+        /// The last probe ends without a verdict.
+        Unprobes,
+        TriedAnyway,
+    }
+
+    fn run(steps: &[(u64, Step)]) {
+        let health = Health::default();
+        let mut probe = None;
+        for (line, (at, step)) in steps.iter().enumerate() {
+            let now = ms(*at);
+            let told = format!("line {line}: {at} ms {step:?}");
+            match *step {
+                Step::Is(expected) => assert_eq!(health.verdict(now), expected, "{told}"),
+                Step::Fails(expected) => assert_eq!(health.failed(now), expected, "{told}"),
+                Step::Closes(expected) => assert_eq!(health.closed_early(now), expected, "{told}"),
+                Step::Works(expected) => assert_eq!(health.worked(now), expected, "{told}"),
+                Step::Probes(expected) => {
+                    let claimed = health.probe(now);
+                    assert_eq!(claimed.is_some(), expected, "{told}");
+                    probe = claimed.or(probe);
+                }
+                Step::Unprobes => health.unprobe(probe.unwrap()),
+                Step::TriedAnyway => health.try_anyway(),
+            }
+        }
+    }
+
+    use Ejection::{Already, Longer, New, No};
+    use Step::*;
+    use Verdict::{Due, Ejected, Well};
+
+    #[test]
+    fn a_dead_server_is_probed_at_doubling_distances() {
+        let mut steps = vec![(5, Is(Well)), (5, Fails(New(ms(1005)))), (5, Is(Ejected)), (1004, Is(Ejected))];
+        let mut at = 1005;
+        for seconds in [2, 4, 8, 16, 30, 30, 30] {
+            let until = at + seconds * 1000;
+            steps.extend([(at, Is(Due)), (at, Probes(true)), (at, Is(Ejected)), (at, Probes(false))]);
+            steps.extend([(at, Fails(Longer(ms(until)))), (at, Unprobes), (until - 1, Is(Ejected))]);
+            at = until;
+        }
+        run(&steps);
+    }
+
+    #[test]
+    fn echoes_of_one_failure_change_nothing() {
+        run(&[(0, Fails(New(ms(1000)))), (1, Fails(Already)), (999, Closes(Already)), (1000, Is(Due))]);
+    }
+
+    #[test]
+    fn a_probe_that_works_brings_the_server_back_and_forgets_the_past() {
+        run(&[
+            (0, Fails(New(ms(1000)))),
+            (1000, Fails(Longer(ms(3000)))),
+            (3000, Probes(true)),
+            (3010, Works(true)),
+            (3010, Is(Well)),
+            (3011, Works(false)),
+            (3020, Unprobes),
+            (3020, Is(Well)),
+            (4000, Fails(New(ms(5000)))),
+        ]);
+    }
+
+    #[test]
+    fn a_probe_without_a_verdict_is_free_again() {
+        run(&[
+            (0, Fails(New(ms(1000)))),
+            (1000, Probes(true)),
+            (1001, Probes(false)),
+            (1002, Unprobes),
+            (1002, Is(Due)),
+            (1003, Probes(true)),
+        ]);
+    }
+
+    #[test]
+    fn an_old_probe_does_not_free_a_later_one() {
+        let health = Health::default();
+        health.failed(ms(0));
+        let old = health.probe(ms(1000)).unwrap();
+        assert_eq!(health.failed(ms(1500)), Longer(ms(3500)));
+        assert!(health.probe(ms(3500)).is_some());
+        health.unprobe(old);
+        assert_eq!(health.probe(ms(3501)), None);
+    }
+
+    #[test]
+    fn answers_from_before_the_ejection_prove_nothing() {
+        run(&[
+            (0, Fails(New(ms(1000)))),
+            (500, Works(false)),
+            (500, Is(Ejected)),
+            (600, TriedAnyway),
+            (700, Works(true)),
+            (700, Is(Well)),
+            (800, TriedAnyway),
+            (800, Is(Well)),
+            (900, Fails(New(ms(1900)))),
+            (1900, Works(true)),
+        ]);
+    }
+
+    #[test]
+    fn closing_without_an_answer_ejects_after_a_row() {
+        run(&[
+            (0, Closes(No)),
+            (1, Closes(No)),
+            (1, Is(Well)),
+            (2, Works(false)),
+            (3, Closes(No)),
+            (4, Closes(No)),
+            (5, Closes(New(ms(1005)))),
+            (1005, Probes(true)),
+            (1006, Closes(Longer(ms(3006)))),
+        ]);
+    }
+
+    #[test]
+    fn only_what_concerns_the_server_counts() {
+        for close in Close::ALL {
+            let expected = match close {
+                Close::ServerRefused | Close::ServerConnectTimeout | Close::ServerTls => {
+                    Evidence::Unreachable
+                }
+                Close::ServerClosedEarly => Evidence::Suspicious,
+                _ => Evidence::Nothing,
+            };
+            assert_eq!(evidence(*close, true), expected, "{close:?}");
+        }
+        assert_eq!(evidence(Close::ServerClosedEarly, false), Evidence::Nothing);
+        assert_eq!(evidence(Close::ServerRefused, false), Evidence::Unreachable);
+    }
+
+    #[test]
+    fn the_word_holds_every_state() {
+        for state in [
+            State { failures: 255, closes: 255, probing: true, tried: true, until_us: UNTIL_US_MAX },
+            State { failures: 1, ..State::default() },
+            State { closes: 2, ..State::default() },
+            State { probing: true, ..State::default() },
+            State { tried: true, ..State::default() },
+            State { until_us: 1, ..State::default() },
+        ] {
+            assert_eq!(State::unpack(state.pack()), state);
+        }
+        assert_eq!(State::default().pack(), 0);
+        let health = Health::default();
+        assert!(matches!(health.failed(Moment(u64::MAX - 1)), New(_)), "no overflow at the end of time");
+    }
+
+    #[test]
+    fn one_probe_at_a_time_over_all_workers() {
+        let health = Health::default();
+        health.failed(ms(0));
+        let probes = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| health.probe(ms(1000)).is_some())).collect();
+            workers.into_iter().filter_map(|worker| worker.join().ok()).filter(|probe| *probe).count()
+        });
+        assert_eq!(probes, 1);
+    }
+}

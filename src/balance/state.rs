@@ -1,0 +1,225 @@
+//! What workers share: the state of a server, the state of a pool, and the lists that a choice is made from.
+//!
+//! What goes in: a pool's configuration; claims and their ends. What comes out: load and places. Always true: `in_flight`
+//! of a server never exceeds its `in_flight_max`, not even for a moment (a place is taken by compare-exchange, never
+//! taken and given back), so whoever sees a full server sees places that will be released and wake a waiter.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+
+use super::health::Health;
+use super::queue::Queue;
+use super::retry::Budget;
+use super::{ServerView, Verdict, hash, robin};
+use crate::clock::Moment;
+use crate::config::model::{Balance, Pool, Server};
+use crate::ids::{PoolId, ServerId};
+use crate::limits;
+
+/// Which servers a choice is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Those that are well or due for a probe.
+    Well,
+    /// Those that are ejected and failed so often in a row.
+    Ejected(u8),
+}
+
+/// A server, on cache lines of its own (two: processors fetch them in pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct ServerState {
+    in_flight: AtomicU32,
+    /// Most in flight; `u32::MAX` is no limit.
+    in_flight_max: u32,
+    pub(super) health: Health,
+    pub(super) pool: PoolId,
+    weight: u32,
+}
+
+impl ServerState {
+    pub(super) fn new(server: &Server) -> Self {
+        let in_flight_max = if server.connections_max == 0 { u32::MAX } else { server.connections_max };
+        Self {
+            in_flight: AtomicU32::new(0),
+            in_flight_max,
+            health: Health::default(),
+            pool: server.pool,
+            weight: server.weight,
+        }
+    }
+
+    pub(super) fn view(&self, server: ServerId) -> ServerView {
+        let ejected = self.health.ejected();
+        ServerView {
+            server,
+            pool: self.pool,
+            weight: self.weight,
+            in_flight: self.in_flight.load(Relaxed),
+            failures: ejected.map_or(0, |(failures, _)| failures),
+            ejected_until: ejected.map(|(_, until)| until),
+        }
+    }
+
+    pub(super) fn is_usable(&self, now: Moment, mode: Mode) -> bool {
+        match mode {
+            Mode::Well => self.health.verdict(now) != Verdict::Ejected,
+            Mode::Ejected(failures) => self.health.ejected().is_some_and(|(own, _)| own == failures),
+        }
+    }
+
+    /// Requests in flight; `None` when there is no place for one more.
+    pub(super) fn load_below_max(&self) -> Option<u32> {
+        let in_flight = self.in_flight.load(SeqCst);
+        (in_flight < self.in_flight_max).then_some(in_flight)
+    }
+
+    /// Takes a place, and the probe if it is due. With `seen`, only if the load is still that one.
+    ///
+    /// The answer says whether this is the probe, and its name. `None` when another worker was faster.
+    pub(super) fn claim(&self, seen: Option<u32>, now: Moment, mode: Mode) -> Option<(bool, u64)> {
+        let mut probe = None;
+        match (mode, self.health.verdict(now)) {
+            (Mode::Ejected(_), _) => self.health.try_anyway(),
+            (Mode::Well, Verdict::Well) => {}
+            (Mode::Well, _) => probe = Some(self.health.probe(now)?),
+        }
+        if self.enter(seen) {
+            return Some((probe.is_some(), probe.unwrap_or(0)));
+        }
+        if let Some(probe) = probe {
+            self.health.unprobe(probe);
+        }
+        None
+    }
+
+    fn enter(&self, seen: Option<u32>) -> bool {
+        if let Some(seen) = seen {
+            return self.in_flight.compare_exchange(seen, seen + 1, SeqCst, SeqCst).is_ok();
+        }
+        if self.in_flight_max == u32::MAX {
+            self.in_flight.fetch_add(1, SeqCst);
+            return true;
+        }
+        let below = |in_flight: u32| (in_flight < self.in_flight_max).then(|| in_flight + 1);
+        self.in_flight.fetch_update(SeqCst, SeqCst, below).is_ok()
+    }
+
+    /// Gives a place back.
+    pub(super) fn leave(&self) {
+        let before = self.in_flight.fetch_sub(1, SeqCst);
+        debug_assert!(before > 0, "a claim was released twice");
+    }
+}
+
+/// A server as a member of a group.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) server: ServerId,
+    /// Its weight, never 0: servers without weight are members of no group.
+    pub(super) weight: u32,
+    /// Its number for the consistent hash.
+    pub(super) seed: u64,
+}
+
+/// The primaries or the backups of a pool.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) members: Box<[Member]>,
+    /// The turns of the members, see `robin.rs`.
+    pub(super) order: Box<[u32]>,
+    /// All weights are equal.
+    pub(super) equal: bool,
+    pub(super) backup: bool,
+}
+
+impl Group {
+    fn new(pool: &Pool, servers: &[Server], backup: bool) -> Self {
+        let mut members: Vec<Member> = Vec::new();
+        for id in &pool.servers {
+            let server = &servers[id.index()];
+            if server.backup == backup && server.weight > 0 {
+                let same = |member: &&Member| servers[member.server.index()].address == server.address;
+                let twin = members.iter().filter(same).count() as u64;
+                let seed = hash::server_seed(&server.address, twin);
+                members.push(Member { server: *id, weight: server.weight, seed });
+            }
+        }
+        Self::of_members(members, backup)
+    }
+
+    fn of_members(members: Vec<Member>, backup: bool) -> Self {
+        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
+        Self {
+            members: members.into(),
+            order: robin::schedule(&weights),
+            equal: weights.windows(2).all(|pair| pair[0] == pair[1]),
+            backup,
+        }
+    }
+
+    /// A group for tests of one rule alone.
+    #[cfg(test)]
+    pub(super) fn of_weights(weights: &[u32]) -> Self {
+        let member = |(id, weight): (u32, &u32)| Member {
+            server: ServerId(id),
+            weight: *weight,
+            seed: hash::mix(u64::from(id)),
+        };
+        Self::of_members((0u32..).zip(weights).map(member).collect(), false)
+    }
+}
+
+/// A pool.
+#[derive(Debug)]
+pub(super) struct PoolState {
+    pub(super) balance: Balance,
+    /// Primaries, backups.
+    pub(super) groups: [Group; 2],
+    pub(super) queue: Queue,
+    pub(super) shared: Shared,
+}
+
+/// What all workers write of a pool, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Shared {
+    /// Tickets of primaries, tickets of backups.
+    tickets: [AtomicU64; 2],
+    /// Sessions that wait for a place, see `queue.rs`.
+    pub(super) waiting: AtomicUsize,
+    /// When the next request may try a server although all are ejected.
+    try_at: AtomicU64,
+    pub(super) budget: Budget,
+}
+
+impl PoolState {
+    pub(super) fn new(pool: &Pool, servers: &[Server]) -> Self {
+        Self {
+            balance: pool.balance,
+            groups: [false, true].map(|backup| Group::new(pool, servers, backup)),
+            queue: Queue::new(pool.queue_max),
+            shared: Shared::default(),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn tickets(&self, backup: bool) -> &AtomicU64 {
+        &self.tickets[usize::from(backup)]
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    pub(super) fn waiting_now(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Takes the permission of this span to try an ejected server.
+    pub(super) fn may_try(&self, now: Moment) -> bool {
+        let at = self.try_at.load(Relaxed);
+        let next = (now + limits::EJECT_TRY_TIME).0;
+        now.0 >= at && self.try_at.compare_exchange(at, next, Relaxed, Relaxed).is_ok()
+    }
+}
