@@ -147,12 +147,8 @@ impl<'t> Value<'t> {
         if let Some(value) = parsed.filter(|value| range.contains(value)) {
             return Some(value);
         }
-        let (least, most) = (range.start(), range.end());
-        let bound = match *most {
-            u64::MAX => format!("{least} up"),
-            _ => format!("{least} to {most}"),
-        };
-        self.mistake(format!("{number} is out of range"), format!("write a number from {bound}"));
+        let bounds = between(&range, |number| number.to_string());
+        self.mistake(format!("{number} is out of range"), format!("write a number {bounds}"));
         None
     }
 
@@ -184,11 +180,8 @@ impl<'t> Value<'t> {
         }
         let bytes = self.note(values::size(self.text()?))?;
         if !range.contains(&bytes) {
-            let (least, most) = (values::show_size(*range.start()), values::show_size(*range.end()));
-            self.mistake(
-                format!("{} is out of range", self.text()?),
-                format!("write a size from {least} to {most}"),
-            );
+            let bounds = between(&range, values::show_size);
+            self.mistake(format!("{} is out of range", self.text()?), format!("write a size {bounds}"));
             return None;
         }
         Some(bytes)
@@ -312,6 +305,14 @@ impl<'t> Table<'t> {
             let advice = did_you_mean(entry.name, &asked, "known here");
             self.notes.mistake(&entry.at, format!("unknown {what} \"{}\"", entry.name), advice);
         }
+    }
+}
+
+/// A range in words.
+fn between(range: &RangeInclusive<u64>, show: impl Fn(u64) -> String) -> String {
+    match (*range.start(), *range.end()) {
+        (least, u64::MAX) => format!("from {} up", show(least)),
+        (least, most) => format!("from {} to {}", show(least), show(most)),
     }
 }
 

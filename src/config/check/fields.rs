@@ -64,14 +64,14 @@ impl<'t> Checker<'t, '_> {
                 self.notes.mistake(&entry.at, what, "upper and lower case are the same here: remove one");
             }
             let checked = check_set(entry.name, value);
-            self.rule(&mut rules.set, entry, value, checked, side);
+            self.rule(&mut rules.set, entry, value, checked, (side, "set"));
         }
         let add = table.table("add", EXAMPLE);
         for entry in add.iter().flat_map(Table::entries) {
             for item in entry.value.list(true) {
                 let Some(value) = item.text() else { continue };
                 let checked = check_name(entry.name).and_then(|()| check_value(value));
-                self.rule(&mut rules.add, entry, value, checked, side);
+                self.rule(&mut rules.add, entry, value, checked, (side, "added"));
             }
         }
         for item in table.get("remove").map_or_else(Vec::new, |value| value.list(true)) {
@@ -92,19 +92,18 @@ impl<'t> Checker<'t, '_> {
         entry: &Entry<'t>,
         value: &str,
         checked: Result<(), BadRule>,
-        side: Side,
+        (side, verb): (Side, &str),
     ) {
-        let is_host = side == Side::Response && entry.name.eq_ignore_ascii_case("host");
+        let name = entry.name;
+        let is_host = side == Side::Response && name.eq_ignore_ascii_case("host");
         match checked {
             Ok(()) if is_host => self.notes.mistake(&entry.at, "a response has no Host", "remove it"),
-            Ok(()) => list.push((entry.name.to_owned(), value.to_owned())),
-            Err(BadRule::ValueInvalid) => {
-                let what = format!("{} cannot have this value", entry.name);
-                entry.value.mistake(what, BadRule::ValueInvalid.about());
+            Ok(()) => list.push((name.to_owned(), value.to_owned())),
+            Err(bad @ BadRule::ValueInvalid) => {
+                entry.value.mistake(format!("{name} cannot have this value"), bad.about());
             }
             Err(bad) => {
-                let what = format!("the field \"{}\" cannot be changed so", entry.name);
-                self.notes.mistake(&entry.at, what, bad.about());
+                self.notes.mistake(&entry.at, format!("the field \"{name}\" cannot be {verb}"), bad.about());
             }
         }
     }
