@@ -120,11 +120,11 @@ fn documented(certificates: &str) -> String {
     format!(
         r#"
 [http.public]
-listen = ["127.0.0.1:8088"]
+listen = ["0.0.0.0:80"]
 redirect = "https"
 
 [http.secure]
-listen = ["127.0.0.1:8448"]
+listen = ["0.0.0.0:443"]
 certificates = ["{certificates}"]
 routes = [
   {{ host = "www.foobar.com", path = "/api/", pool = "app" }},
@@ -153,10 +153,10 @@ fn explain_says_where_a_request_goes_and_why() {
     let check = Ringgate::once(Some(&config), &["check", "{file}"]);
     assert_eq!(check.code, Some(0), "{}", check.text());
     for (url, words) in [
-        ("https://www.foobar.com:8448/api/x", &["secure", "app", "www.foobar.com", "/api/", "10.0.0.99"][..]),
+        ("https://www.foobar.com:443/api/x", &["secure", "app", "www.foobar.com", "/api/", "10.0.0.99"][..]),
         ("https://www.foobar.com/api/x", &["secure", "app"]),
-        ("https://other.org:8448/api/x", &["secure", "web"]),
-        ("http://www.foobar.com:8088/", &["public", "https"]),
+        ("https://other.org/api/x", &["secure", "web"]),
+        ("http://www.foobar.com/", &["public", "https"]),
     ] {
         let arguments = ["explain", "http", "{file}", "--url", url, "--from", "10.0.0.99"];
         let said = Ringgate::once(Some(&config), &arguments);
@@ -173,7 +173,7 @@ fn explain_says_where_a_request_goes_and_why() {
 fn help_teaches() {
     let help = Ringgate::once(None, &["--help"]);
     assert_eq!(help.code, Some(0));
-    for word in ["run", "check", "explain", "http://", "ringgate run"] {
+    for word in ["run", "check", "explain", "https://", "ringgate run", "[pool."] {
         assert!(help.stdout.contains(word), "{word}: {}", help.stdout);
     }
     let run = Ringgate::once(None, &["run", "--help"]);
