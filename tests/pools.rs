@@ -445,7 +445,7 @@ both_engines! {
         std::fs::write(&file, "<p>from a file</p>").unwrap();
         let config = format!(
             "[http.main]\nlisten = [\"{at}\"]\nroutes = [
-            {{ path = \"/old/\", redirect = \"https://new.example\" }},
+            {{ path = \"/old/\", redirect = {{ to = \"https://new.example\" }} }},
             {{ exact = \"/text\", answer = {{ status = 403, text = \"no\" }} }},
             {{ exact = \"/json\", answer = {{ status = 200, text = \"{{}}\", content_type = \"application/json\" }} }},
             {{ exact = \"/file\", answer = {{ status = 200, file = \"{}\" }} }},
