@@ -310,6 +310,11 @@ impl Queue {
         self.chunks.push_front(chunk);
     }
 
+    /// Free bytes behind the last chunk; 0 without chunks.
+    pub fn tailroom(&self) -> usize {
+        self.chunks.back().map_or(0, Chunk::tailroom)
+    }
+
     /// The first chunk, without taking it.
     pub fn front(&self) -> Option<&Chunk> {
         self.chunks.front()

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::model::{Config, Engine};
 use crate::config::{self, Mistake};
 
+mod demo;
 mod explain;
 mod run;
 mod summary;

@@ -44,6 +44,14 @@ index_id!(
     ListenerId
 );
 index_id!(
+    /// An `[http.NAME]` block, index into `Config::http`.
+    HttpId
+);
+index_id!(
+    /// A `[tcp.NAME]` block, index into `Config::tcp`.
+    TcpId
+);
+index_id!(
     /// A pool, index into `Config::pools`.
     PoolId
 );

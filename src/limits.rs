@@ -15,6 +15,8 @@ pub const RECV_BYTES: usize = 16 * 1024;
 pub const CHAIN_CHUNKS_MAX: usize = 4;
 /// Bytes that wait to be sent to one side before reading from the other side stops.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// Pages that wait to be sent to one side before reading from the other side stops (a page may hold few bytes).
+pub const OUTBOX_PAGES_MAX: usize = 8;
 /// Bytes received and not yet understood of one connection before reading from it stops.
 pub const INBOX_BYTES_MAX: usize = 2 * RECV_BYTES;
 /// The start of a body is copied behind its head into the same page when it is at most this long.
@@ -55,8 +57,6 @@ pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
 pub const FIRST_BYTE_TIME_DEFAULT: Duration = Duration::from_secs(60);
 /// A tunnel (WebSocket, TCP) without a byte in either direction is closed after this time.
 pub const TUNNEL_TIME_DEFAULT: Duration = Duration::from_secs(3600);
-/// A connection that was half closed by one side is closed after this time without a byte.
-pub const HALF_CLOSED_TIME: Duration = Duration::from_secs(30);
 /// How long the rest of a refused request is read and dropped, so that the client can read the answer.
 pub const LINGER_TIME: Duration = Duration::from_secs(5);
 /// A TLS handshake and a PROXY protocol header must be complete within this time.
@@ -77,6 +77,8 @@ pub const SERVER_IDLE_FRESH_TIME: Duration = Duration::from_secs(1);
 
 /// Attempts for one request, the first included.
 pub const ATTEMPTS_DEFAULT: u32 = 3;
+/// Most attempts that can be configured.
+pub const ATTEMPTS_MAX: usize = 10;
 /// Retries in per cent of requests that a pool may spend (its budget).
 pub const RETRY_BUDGET_PERCENT: u64 = 20;
 /// Retries that a pool may always spend, so that a quiet site can retry too.
@@ -103,11 +105,19 @@ pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
 pub const LENT_PAGES_MAX: usize = 128;
 /// Client connections in total. More wait in the kernel's accept queue.
 pub const CONNECTIONS_DEFAULT: usize = 100_000;
+/// Work that waited for a page goes on when so many are available.
+pub const STARVED_PAGES_MIN: usize = 8;
+/// After an accept failed for want of descriptors, accepting is tried again after this time.
+pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG: i32 = 4096;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Entries of a worker's completion queue; the kernel keeps what exceeds it.
 pub const COMPLETION_ENTRIES: u32 = 8192;
+/// The least pages that a worker can live with; fewer: start fails.
+pub const PAGES_MIN: usize = 32;
+/// Open files kept for what is not a connection: listeners, rings, logs, the standard streams.
+pub const DESCRIPTORS_SPARE: u64 = 64;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;

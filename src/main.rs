@@ -1,4 +1,4 @@
-//! The `ringgate` program: flags, configuration, planes, exit code.
+//! The `ringgate` program: the allocator and the command line. Everything else is in the library.
 
 use mimalloc::MiMalloc;
 

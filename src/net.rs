@@ -26,6 +26,13 @@ impl std::fmt::Display for Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
+impl Errno {
+    /// True when the process or the system may not open more files (EMFILE, ENFILE).
+    pub const fn is_out_of_descriptors(self) -> bool {
+        self.0 == 24 || self.0 == 23
+    }
+}
+
 impl std::fmt::Display for Errno {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         io::Error::from_raw_os_error(self.0).fmt(f)

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::summary;
 use super::url::Url;
 use crate::config::model::{
-    self, Action, Balance, Config, Http, Listener, Pool, RedirectTo, Route, Server, Serves,
+    self, Action, Balance, Block, Config, Http, Listener, Pool, RedirectTo, Route, Server,
 };
 use crate::net::Address;
 use crate::route::{Explanation, HostMatch, PathMatch, Verdict};
@@ -62,10 +62,10 @@ fn listener<'c>(config: &'c Config, url: &Url, text: &mut String) -> Option<&'c 
         // The kernel prefers the socket that is bound to the address itself.
         listeners.sort_by_key(|listener| !matches!(&listener.address, Address::Tcp(to) if to.ip() == ip));
     }
-    let name = |listener: &Listener| match &listener.serves {
-        Serves::Http(http) if http.tls.is_some() => format!("http.{} (TLS)", http.name),
-        Serves::Http(http) => format!("http.{} (plain)", http.name),
-        Serves::Tcp(tcp) => format!("tcp.{}", tcp.name),
+    let name = |listener: &Listener| match config.block(listener.serves) {
+        Block::Http(http) if http.tls.is_some() => format!("http.{} (TLS)", http.name),
+        Block::Http(http) => format!("http.{} (plain)", http.name),
+        Block::Tcp(tcp) => format!("tcp.{}", tcp.name),
     };
     let Some(first) = listeners.first() else {
         let mut lines = vec![format!("none: nothing listens on port {}", url.port)];
@@ -79,21 +79,21 @@ fn listener<'c>(config: &'c Config, url: &Url, text: &mut String) -> Option<&'c 
     for other in &listeners[1..] {
         lines.push(format!("clients of {} get {} instead", summary::address(other), name(other)));
     }
-    let problem = match &first.serves {
-        Serves::Tcp(_) => Some("it relays bytes: no route is looked at".to_owned()),
-        Serves::Http(http) if http.tls.is_some() && !url.is_tls => {
+    let problem = match config.block(first.serves) {
+        Block::Tcp(_) => Some("it relays bytes: no route is looked at".to_owned()),
+        Block::Http(http) if http.tls.is_some() && !url.is_tls => {
             Some("it speaks TLS: a plain request is refused; ask for https://".to_owned())
         }
-        Serves::Http(http) if http.tls.is_none() && url.is_tls => {
+        Block::Http(http) if http.tls.is_none() && url.is_tls => {
             Some("it has no certificates: a TLS handshake fails; ask for http://".to_owned())
         }
-        Serves::Http(_) => None,
+        Block::Http(_) => None,
     };
     let is_fine = problem.is_none();
     lines.extend(problem);
     say(text, "listener", &lines);
-    match &first.serves {
-        Serves::Http(http) if is_fine => Some(http),
+    match config.block(first.serves) {
+        Block::Http(http) if is_fine => Some(http),
         _ => None,
     }
 }

@@ -1,45 +1,102 @@
-//! `ringgate run`: from a file to a running process.
+//! `ringgate run`: from a file, or the demo, to a running process.
 //!
 //! What goes in: the arguments. What comes out: the exit code of the process. It owns the configuration until the workers
-//! take it. Always true: nothing listens before the whole configuration was found good.
+//! take it. Always true: nothing listens before the whole configuration was found good; the first SIGTERM or SIGINT
+//! lets requests finish, the second ends at once.
 
 use std::process::ExitCode;
+use std::thread;
 
-use super::{RunArguments, complain, load, say, summary};
-use crate::config::model::{Config, Engine};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{RunArguments, complain, demo, load, say, summary};
+use crate::counters::Count;
+use crate::worker::spawn::{Running, Stopper, start};
 
 /// Loads the configuration and serves it until the process is told to end.
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
-    let Some(file) = &arguments.file else {
-        complain("no configuration file: ringgate run FILE");
-        return ExitCode::from(2);
+    let (mut config, urls) = match &arguments.file {
+        Some(file) => match load(file) {
+            Some(config) => (config, None),
+            None => return ExitCode::FAILURE,
+        },
+        None => match demo::config() {
+            Ok((config, urls)) => (config, Some(urls)),
+            Err(why) => {
+                complain(&format!("the demo cannot start: {why}"));
+                return ExitCode::FAILURE;
+            }
+        },
     };
-    let Some(mut config) = load(file) else { return ExitCode::FAILURE };
     if let Some(engine) = arguments.engine {
         config.workers.engine = engine.into();
     }
     if let Some(workers) = arguments.workers {
         config.workers.count = Some(usize::from(workers));
     }
-    let engine = match config.workers.engine {
-        Engine::Auto => "auto",
-        Engine::IoUring => "io_uring",
-        Engine::Epoll => "epoll",
+    let listeners = summary::listeners(&config);
+    // Before the workers: a signal that comes while they start is not lost.
+    let signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("ringgate: signals cannot be received: {error}"));
+            return ExitCode::FAILURE;
+        }
     };
-    let workers = config.workers.count.unwrap_or_else(cores);
-    say(&started(&config, engine, workers));
-    // TO CONNECT: hand `config` to the workers here, with the engine that was chosen in place of `engine` above.
-    ExitCode::SUCCESS
+    match start(config) {
+        Ok(running) => {
+            say(&started(&running.engine().to_string(), running.workers(), &listeners));
+            running.notes().iter().for_each(|note| complain(&format!("note: {note}")));
+            if let Some(urls) = urls {
+                say(&format!("\nThis is the demo: open {urls}\nStop it with Ctrl-C."));
+            }
+            serve(running, signals)
+        }
+        Err(error) => {
+            complain(&format!("ringgate: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(running: Running, signals: Signals) -> ExitCode {
+    obey(signals, running.stopper());
+    let sums = running.counts();
+    match running.join() {
+        Ok(()) => {
+            let (requests, connections) = (sums.sum(Count::Requests), sums.sum(Count::Accepted));
+            say(&format!("stopped: {connections} connections, {requests} requests"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format!("ringgate: a worker's kernel interface failed: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Turns signals into orders, on a thread of its own that ends with the process.
+fn obey(mut signals: Signals, stopper: Stopper) {
+    thread::spawn(move || {
+        let mut draining = false;
+        for _ in signals.forever() {
+            if draining {
+                stopper.kill();
+            } else {
+                draining = true;
+                complain(
+                    "stopping: no new connections, requests in progress are finished; again to stop at once",
+                );
+                stopper.drain();
+            }
+        }
+    });
 }
 
 /// What is printed at the start: version, engine, workers, and what listens where.
-pub(super) fn started(config: &Config, engine: &str, workers: usize) -> String {
+fn started(engine: &str, workers: usize, listeners: &str) -> String {
     let plural = if workers == 1 { "worker" } else { "workers" };
     let version = env!("CARGO_PKG_VERSION");
-    format!("ringgate {version}, {engine}, {workers} {plural}\n{}", summary::listeners(config))
-}
-
-/// Cores that this process may use.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    format!("ringgate {version}, {engine}, {workers} {plural}\n{listeners}")
 }

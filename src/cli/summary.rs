@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::config::model::{
-    Action, Answer, Balance, Config, Http, Listener, Pool, Redirect, RedirectTo, Route, Server, Serves,
+    Action, Answer, Balance, Block, Config, Http, Listener, Pool, Redirect, RedirectTo, Route, Server,
 };
 use crate::http::rules::FieldRules;
 use crate::proxyproto::Version;
@@ -42,9 +42,9 @@ pub(super) fn whole(config: &Config) -> String {
 /// What listens where: a line per address.
 pub(super) fn listeners(config: &Config) -> String {
     table(config.listeners.iter().map(|listener| {
-        let (kind, name, leads) = match &listener.serves {
-            Serves::Http(http) => ("http", &http.name, http_leads(config, http)),
-            Serves::Tcp(tcp) => {
+        let (kind, name, leads) = match config.block(listener.serves) {
+            Block::Http(http) => ("http", &http.name, http_leads(config, http)),
+            Block::Tcp(tcp) => {
                 let tls = if tcp.tls.is_some() { "TLS, " } else { "" };
                 ("tcp", &tcp.name, format!("-> {tls}pool {}", config.pools[tcp.pool.index()].name))
             }
@@ -69,9 +69,9 @@ fn http_leads(config: &Config, http: &Http) -> String {
 
 /// The addresses of a block.
 fn addresses(config: &Config, name: &str, is_http: bool) -> String {
-    let serves = |listener: &&Listener| match &listener.serves {
-        Serves::Http(http) => is_http && http.name == name,
-        Serves::Tcp(tcp) => !is_http && tcp.name == name,
+    let serves = |listener: &&Listener| match config.block(listener.serves) {
+        Block::Http(http) => is_http && http.name == name,
+        Block::Tcp(tcp) => !is_http && tcp.name == name,
     };
     config.listeners.iter().filter(serves).map(address).collect::<Vec<_>>().join(", ")
 }

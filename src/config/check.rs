@@ -19,7 +19,7 @@ use super::model::{Config, Engine, Limits, Listener, Serves, Workers};
 use super::raw::{At, Entry, Notes, Table, Value};
 use super::values::{self, Listen};
 use super::world::World;
-use crate::ids::PoolId;
+use crate::ids::{HttpId, PoolId, TcpId};
 use crate::limits;
 use crate::net::Address;
 
@@ -190,9 +190,8 @@ impl<'t> Checker<'t, '_> {
     }
 
     /// Adds the listeners of a block.
-    fn serve(&mut self, addresses: Vec<(Address, bool)>, serves: &Serves) {
-        let listener =
-            |(address, dual): (Address, bool)| Listener { address, v6only: !dual, serves: serves.clone() };
+    fn serve(&mut self, addresses: Vec<(Address, bool)>, serves: Serves) {
+        let listener = |(address, dual): (Address, bool)| Listener { address, v6only: !dual, serves };
         self.config.listeners.extend(addresses.into_iter().map(listener));
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::http::rules::FieldRules;
-use crate::ids::{PoolId, ServerId};
+use crate::ids::{HttpId, PoolId, ServerId, TcpId};
 use crate::limits;
 use crate::net::Address;
 use crate::proxyproto::Version as ProxyVersion;
@@ -25,10 +25,10 @@ use crate::tls::{ClientTls, ServerTls};
 pub struct Config {
     /// Listening addresses in the order of the file; a `ListenerId` is an index.
     pub listeners: Vec<Listener>,
-    /// `[http.NAME]` blocks.
-    pub http: Vec<Arc<Http>>,
-    /// `[tcp.NAME]` blocks.
-    pub tcp: Vec<Arc<Tcp>>,
+    /// `[http.NAME]` blocks; an `HttpId` is an index.
+    pub http: Vec<Http>,
+    /// `[tcp.NAME]` blocks; a `TcpId` is an index.
+    pub tcp: Vec<Tcp>,
     /// `[pool.NAME]` blocks; a `PoolId` is an index.
     pub pools: Vec<Pool>,
     /// Servers of all pools; a `ServerId` is an index.
@@ -51,12 +51,31 @@ pub struct Listener {
 }
 
 /// What a listener's connections speak.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
     /// HTTP (with or without TLS).
-    Http(Arc<Http>),
+    Http(HttpId),
     /// Bytes.
-    Tcp(Arc<Tcp>),
+    Tcp(TcpId),
+}
+
+/// The block that serves a listener's connections.
+#[derive(Clone, Copy, Debug)]
+pub enum Block<'c> {
+    /// HTTP (with or without TLS).
+    Http(&'c Http),
+    /// Bytes.
+    Tcp(&'c Tcp),
+}
+
+impl Config {
+    /// The block behind an id.
+    pub fn block(&self, serves: Serves) -> Block<'_> {
+        match serves {
+            Serves::Http(id) => Block::Http(&self.http[id.index()]),
+            Serves::Tcp(id) => Block::Tcp(&self.tcp[id.index()]),
+        }
+    }
 }
 
 /// An `[http.NAME]` block.

@@ -15,10 +15,19 @@
 //! 8. A receive that found no page waits inside the ring until pages are back; the caller is not told.
 //! 9. After [`Done::Eof`] or [`Done::Failed`] for a receive nothing is received any more on that socket.
 
+mod door;
+mod host;
+mod lend;
 pub mod sim;
+mod socket;
+mod sys;
+pub mod uring;
 
 use std::io;
 
+pub use self::host::{cores, pin};
+pub use self::sys::raise_open_files;
+pub use self::uring::{Uring, probe};
 use crate::buf::{Chain, Chunk, Pool};
 use crate::clock::Moment;
 use crate::ids::{ListenerId, SockId};

@@ -177,6 +177,14 @@ impl<T> Routes<T> {
         self.rules.iter().map(|rule| (&rule.host, &rule.path, &rule.value))
     }
 
+    /// The value of the rule at a position.
+    ///
+    /// # Panics
+    /// If there is no such rule.
+    pub fn value(&self, index: usize) -> &T {
+        &self.rules[index].value
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()

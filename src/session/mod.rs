@@ -1,1 +1,231 @@
 //! Sessions: a client connection and its server connections as a plain struct. No socket, no clock, no thread.
+//!
+//! The contract, kept by every session:
+//!
+//! * [`Session::on`] is told what happened. It changes state, and writes down what happens once: [`Op::Connect`],
+//!   [`Op::Park`], [`Op::Close`], [`Op::Wake`]. `cx.now` is the only clock.
+//! * [`Session::pump`] asks for the flow of bytes ([`Op::Recv`], [`Op::Send`], [`Op::Shut`]), derived from state alone:
+//!   a receive if and only if there is room, a send if and only if there are bytes and no send is in flight. Calling it
+//!   again asks for nothing new.
+//! * [`Session::deadline`] is the earliest moment at which `on(Event::Tick)` is useful.
+//!
+//! A session knows legs ([`Leg`]), never sockets: the worker maps one to the other. After [`Op::Close`], [`Op::Reset`]
+//! or [`Op::Park`] of a leg the session hears nothing more of it. It is over when its client's leg is closed and no
+//! server leg is left: [`Session::is_over`].
+
+pub mod answers;
+pub mod conn;
+pub mod dial;
+pub mod exchange;
+pub mod http;
+pub mod relay;
+pub mod tcp;
+pub mod timers;
+
+use crate::balance::{Balancer, Waiter};
+use crate::buf::{Chain, Chunk, Pool};
+use crate::clock::Moment;
+use crate::close::Close;
+use crate::config::model::{Config, Serves};
+use crate::counters::Counters;
+use crate::ids::{ServerId, SessionId, WorkerId};
+use crate::limits::{OUTBOX_BYTES_MAX, RECV_BYTES};
+use crate::net::{Ends, Errno};
+
+use conn::Conn;
+use http::HttpSession;
+use tcp::TcpSession;
+
+/// Which connection of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leg {
+    /// The client's.
+    Front,
+    /// A server's. The number counts the server connections of this session, so that a late event of an abandoned
+    /// one is not taken for one of its successor.
+    Back(u32),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The server connection stands.
+    Connected(Leg),
+    /// An unused server connection was taken instead of a new one.
+    Adopted(Leg, Box<Conn>),
+    /// The server connection could not be opened.
+    Refused(Leg, Errno),
+    /// Bytes came.
+    Received(Leg, Chunk),
+    /// The other end will send no more.
+    Eof(Leg),
+    /// So many bytes of the chain were sent.
+    Sent(Leg, Chain, usize),
+    /// A receive failed: the connection is broken.
+    Failed(Leg, Errno),
+    /// A send failed: nothing more can be sent, but what the other end sent before may still come.
+    SendFailed(Leg, Errno),
+    /// A deadline may have passed, or pages may be free again.
+    Tick,
+    /// A place at a full server may be free: the pick is worth another try.
+    Turn,
+    /// The process is stopping: finish what is in progress, take nothing new.
+    Drain,
+    /// The time for draining is over: end now.
+    Kill,
+}
+
+impl Event {
+    /// The leg that it happened on; `None` for what concerns the whole session.
+    pub const fn leg(&self) -> Option<Leg> {
+        match self {
+            Self::Connected(leg)
+            | Self::Adopted(leg, _)
+            | Self::Refused(leg, _)
+            | Self::Received(leg, _)
+            | Self::Eof(leg)
+            | Self::Sent(leg, _, _)
+            | Self::Failed(leg, _)
+            | Self::SendFailed(leg, _) => Some(*leg),
+            Self::Tick | Self::Turn | Self::Drain | Self::Kill => None,
+        }
+    }
+
+    /// Sends home the pages of an event that nobody wants.
+    pub fn discard(self, pool: &mut Pool) {
+        match self {
+            Self::Received(_, chunk) => pool.give(chunk.into_page()),
+            Self::Sent(_, chain, _) => pool.give_chain(chain),
+            Self::Adopted(_, mut conn) => conn.clear(pool),
+            _ => {}
+        }
+    }
+}
+
+/// Which unused server connections may be taken instead of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Any.
+    Any,
+    /// One that was used a moment ago (`limits::SERVER_IDLE_FRESH_TIME`): the request must not be sent twice.
+    Fresh,
+    /// None.
+    Never,
+}
+
+/// What a session wants.
+#[derive(Debug)]
+pub enum Op {
+    /// A connection to a server: `Connected`, `Adopted` or `Refused` follows.
+    Connect(Leg, ServerId, Reuse),
+    /// Bytes: `Received`, `Eof` or `Failed` follows.
+    Recv(Leg),
+    /// These bytes sent: `Sent` or `SendFailed` follows.
+    Send(Leg, Chain),
+    /// The sending side shut.
+    Shut(Leg),
+    /// The leg closed.
+    Close(Leg),
+    /// The leg closed with a reset: the other end must not take what it got for complete.
+    Reset(Leg),
+    /// The server connection kept for somebody else.
+    Park(Leg, ServerId, Box<Conn>),
+    /// Another session, perhaps of another worker, told [`Event::Turn`].
+    Wake(Waiter),
+}
+
+/// What a session may use while it handles one event.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// The time, read once per turn.
+    pub now: Moment,
+    /// The worker that runs the session.
+    pub worker: WorkerId,
+    /// The session's own id.
+    pub me: SessionId,
+    /// The configuration.
+    pub config: &'a Config,
+    /// Who takes the next request; shared by all workers.
+    pub balancer: &'a Balancer,
+    /// The worker's counters.
+    pub counters: &'a Counters,
+    /// The worker's pages.
+    pub pool: &'a mut Pool,
+    /// Where wishes are written down.
+    pub ops: &'a mut Vec<Op>,
+    /// The `Date` field's value (IMF-fixdate), at most a second old.
+    pub date: &'a str,
+    /// Random bits, new for every event.
+    pub chance: u64,
+    /// The process is stopping.
+    pub draining: bool,
+    /// Set by the session when it could not go on for want of a page; it is ticked when pages are back.
+    pub starved: bool,
+}
+
+impl Cx<'_> {
+    /// Bytes that may wait to be sent to one side before reading from the other stops. Shrinks to one page when three
+    /// quarters of the pages are out, so that slow readers cannot take them all.
+    pub fn window(&self) -> usize {
+        if self.pool.available() * 4 < self.pool.max() { RECV_BYTES } else { OUTBOX_BYTES_MAX }
+    }
+}
+
+/// A session of any kind.
+#[derive(Debug)]
+pub enum Session {
+    /// HTTP/1.
+    Http(Box<HttpSession>),
+    /// A relay of bytes.
+    Tcp(Box<TcpSession>),
+}
+
+impl Session {
+    /// The session of a connection that was just accepted; `refuse` ends it with that reason at once.
+    pub fn new(serves: Serves, ends: Ends, refuse: Option<Close>, cx: &mut Cx<'_>) -> Self {
+        match serves {
+            Serves::Http(site) => Self::Http(Box::new(HttpSession::new(site, ends, refuse, cx))),
+            Serves::Tcp(site) => Self::Tcp(Box::new(TcpSession::new(site, ends, refuse, cx))),
+        }
+    }
+
+    /// Tells what happened.
+    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
+        match self {
+            Self::Http(session) => session.on(event, cx),
+            Self::Tcp(session) => session.on(event, cx),
+        }
+    }
+
+    /// Asks what bytes should flow.
+    pub fn pump(&mut self, cx: &mut Cx<'_>) {
+        match self {
+            Self::Http(session) => session.pump(cx),
+            Self::Tcp(session) => session.pump(cx),
+        }
+    }
+
+    /// The earliest moment at which a tick is useful.
+    pub fn deadline(&self) -> Moment {
+        match self {
+            Self::Http(session) => session.deadline(),
+            Self::Tcp(session) => session.deadline(),
+        }
+    }
+
+    /// True when every leg is closed.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Http(session) => session.is_over(),
+            Self::Tcp(session) => session.is_over(),
+        }
+    }
+
+    /// Pages that the session holds (those in the kernel not included).
+    pub fn pages(&self) -> usize {
+        match self {
+            Self::Http(session) => session.pages(),
+            Self::Tcp(session) => session.pages(),
+        }
+    }
+}

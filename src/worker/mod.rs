@@ -1,1 +1,496 @@
-//! Workers (stub).
+//! A worker: one thread's loop, where sessions meet the kernel.
+//!
+//! What goes in: completions of the ring ([`Done`]). What comes out: operations for the ring. It owns: the ring, its
+//! sessions, the unused server connections, the deadlines. Always true: completions are collected first and handled
+//! after; a session is pumped after every event it was told; a worker never waits for another one.
+//!
+//! The loop is generic over [`Io`], so that the simulator runs exactly this code.
+
+mod accept;
+mod deadlines;
+mod drain;
+mod idle;
+mod owners;
+pub mod shared;
+pub mod spawn;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{self, Moment};
+use crate::config::model::Config;
+use crate::counters::{Count, Counters};
+use crate::ids::{ServerId, SessionId, SockId, WorkerId};
+use crate::limits::STARVED_PAGES_MIN;
+use crate::ring::{Done, Failure, Io};
+use crate::session::conn::Conn;
+use crate::session::{Cx, Event, Leg, Op, Reuse};
+
+use deadlines::Heap;
+use idle::{IdleStore, Parked};
+use owners::{Owner, Owners, Sessions};
+use shared::{Orders, Shared};
+
+/// One worker.
+pub struct Worker<I: Io> {
+    id: WorkerId,
+    io: I,
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    sessions: Sessions,
+    owners: Owners,
+    idle: IdleStore,
+    heap: Heap,
+    now: Moment,
+    date: Date,
+    chance: u64,
+    done: Vec<Done>,
+    ops: Vec<Op>,
+    pending: VecDeque<(SessionId, Event)>,
+    starved: Vec<SessionId>,
+    accept: accept::Accept,
+    drain: drain::Drain,
+}
+
+impl<I: Io> Worker<I> {
+    /// A worker with its ring. `seed` is where its random choices start.
+    pub fn new(id: WorkerId, io: I, shared: Arc<Shared>, seed: u64) -> Self {
+        let config = shared.config.clone();
+        shared.seat(id).set_waker(io.waker());
+        Self {
+            id,
+            io,
+            sessions: Sessions::default(),
+            owners: Owners::default(),
+            idle: IdleStore::new(config.servers.len()),
+            heap: Heap::default(),
+            now: Moment::default(),
+            date: Date::default(),
+            chance: seed | 1,
+            done: Vec::new(),
+            ops: Vec::new(),
+            pending: VecDeque::new(),
+            starved: Vec::new(),
+            accept: accept::Accept::new(&config, shared.workers()),
+            drain: drain::Drain::default(),
+            config,
+            shared,
+        }
+    }
+
+    /// Opens all listeners. Errors carry advice.
+    pub fn listen(&mut self) -> io::Result<()> {
+        self.accept.listen(&mut self.io, &self.config)
+    }
+
+    /// Runs until it has drained.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn: waits for something to happen and handles it. False when the worker has drained.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        let until = self.next_wake();
+        let mut done = std::mem::take(&mut self.done);
+        self.now = self.io.turn(until, &mut done)?;
+        self.counters().add(Count::Turns, 1);
+        self.date.refresh(self.now);
+        for happening in done.drain(..) {
+            self.on_done(happening);
+        }
+        self.done = done;
+        self.run_deadlines();
+        self.feed_starved();
+        self.sweep_idle();
+        self.resume_accepting();
+        Ok(!self.run_drain())
+    }
+
+    /// The counters of this worker.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.seat(self.id).counters
+    }
+
+    /// Sessions that live.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Sockets that the ring has not closed yet.
+    pub const fn sockets(&self) -> usize {
+        self.owners.open()
+    }
+
+    /// The ring.
+    pub const fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// Checks that free + lent + held pages are all pages (rule 4). To be called between turns.
+    pub fn check_pages(&mut self) -> bool {
+        let held: usize = self.sessions.pages() + self.idle.pages();
+        let lent = self.io.lent();
+        let pool = self.io.pool();
+        pool.free() + lent + held == pool.made()
+    }
+
+    fn next_wake(&mut self) -> Moment {
+        let session = self.heap.earliest();
+        session.min(self.idle.next_sweep()).min(self.accept.again()).min(self.drain.next_wake(self.now))
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Accepted { listener, sock, ends } => self.on_accepted(listener, sock, ends),
+            Done::AcceptFailed { listener, errno } => self.on_accept_failed(listener, errno),
+            Done::Connected { sock } => self.forward(sock, Event::Connected),
+            Done::Received { sock, chunk } => match self.owners.get(sock) {
+                Owner::Session(id, leg) => self.tell(id, Event::Received(leg, chunk)),
+                Owner::Idle(server) => self.idle_received(server, sock, chunk),
+                Owner::Nobody => self.io.pool().give(chunk.into_page()),
+            },
+            Done::Sent { sock, chain, bytes } => match self.owners.get(sock) {
+                Owner::Session(id, leg) => self.tell(id, Event::Sent(leg, chain, bytes)),
+                Owner::Idle(_) | Owner::Nobody => self.io.pool().give_chain(chain),
+            },
+            Done::Eof { sock } => self.forward_or_drop(sock, Event::Eof),
+            Done::Failed { sock, what: Failure::Connect, errno } => {
+                // The socket is of no use: it is closed here, the session is told why.
+                let owner = self.owners.get(sock);
+                self.close_sock(sock);
+                if let Owner::Session(id, leg) = owner {
+                    self.forget_back(id, leg);
+                    self.tell(id, Event::Refused(leg, errno));
+                }
+            }
+            Done::Failed { sock, what: Failure::Recv, errno } => {
+                self.forward_or_drop(sock, |leg| Event::Failed(leg, errno));
+            }
+            Done::Failed { sock, what: Failure::Send, errno } => {
+                self.forward_or_drop(sock, |leg| Event::SendFailed(leg, errno));
+            }
+            Done::Closed { sock } => self.owners.closed(sock),
+            Done::Woken => self.on_woken(),
+        }
+    }
+
+    fn forward(&mut self, sock: SockId, event: impl FnOnce(Leg) -> Event) {
+        if let Owner::Session(id, leg) = self.owners.get(sock) {
+            self.tell(id, event(leg));
+        }
+    }
+
+    /// Tells the session that owns a socket; an unused server connection is closed instead.
+    fn forward_or_drop(&mut self, sock: SockId, event: impl FnOnce(Leg) -> Event) {
+        match self.owners.get(sock) {
+            Owner::Session(id, leg) => self.tell(id, event(leg)),
+            Owner::Idle(server) => {
+                if let Some(mut parked) = self.idle.remove(server, sock) {
+                    parked.conn.clear(self.io.pool());
+                }
+                self.close_sock(sock);
+            }
+            Owner::Nobody => {}
+        }
+    }
+
+    /// Something came on an unused server connection: a TLS ticket is fine, anything else ends it.
+    fn idle_received(&mut self, server: ServerId, sock: SockId, chunk: crate::buf::Chunk) {
+        let pool = self.io.pool();
+        let Some(parked) = self.idle.get_mut(server, sock) else {
+            pool.give(chunk.into_page());
+            return;
+        };
+        let conn = &mut parked.conn;
+        let fine = conn.pipe().is_some() && conn.received(chunk, pool).is_ok();
+        if fine && conn.inbox.is_empty() && !conn.is_eof() && conn.pending() == 0 {
+            conn.note_receiving();
+            self.io.recv(sock);
+            return;
+        }
+        if let Some(mut parked) = self.idle.remove(server, sock) {
+            parked.conn.clear(self.io.pool());
+        }
+        self.close_sock(sock);
+    }
+
+    /// Tells a session what happened, pumps it, and does what it wants; then whatever followed from that.
+    fn tell(&mut self, id: SessionId, event: Event) {
+        self.tell_once(id, event);
+        self.run_pending();
+    }
+
+    fn run_pending(&mut self) {
+        while let Some((id, event)) = self.pending.pop_front() {
+            self.tell_once(id, event);
+        }
+    }
+
+    fn tell_once(&mut self, id: SessionId, event: Event) {
+        let Some(entry) = self.sessions.get_mut(id) else {
+            event.discard(self.io.pool());
+            return;
+        };
+        let mut ops = std::mem::take(&mut self.ops);
+        self.chance = next_chance(self.chance);
+        let mut cx = Cx {
+            now: self.now,
+            worker: self.id,
+            me: id,
+            config: &self.config,
+            balancer: &self.shared.balancer,
+            counters: &self.shared.seat(self.id).counters,
+            pool: self.io.pool(),
+            ops: &mut ops,
+            date: self.date.text(),
+            chance: self.chance,
+            draining: self.drain.is_on(),
+            starved: false,
+        };
+        entry.session.on(event, &mut cx);
+        entry.session.pump(&mut cx);
+        let starved = cx.starved;
+        self.after(id, ops, starved);
+    }
+
+    /// Does what a session wants after it was told something.
+    fn after(&mut self, id: SessionId, mut ops: Vec<Op>, starved: bool) {
+        let Some(entry) = self.sessions.get_mut(id) else { return };
+        let (over, deadline) = (entry.session.is_over(), entry.session.deadline());
+        if starved && !over && !entry.starved {
+            entry.starved = true;
+            self.starved.push(id);
+            self.shared.seat(self.id).counters.add(Count::PagesStarved, 1);
+        }
+        if deadline < entry.armed {
+            entry.armed = deadline;
+            self.heap.push(deadline, id);
+        }
+        for op in ops.drain(..) {
+            self.apply(id, op);
+        }
+        self.ops = ops;
+        if over {
+            self.end_session(id);
+        }
+    }
+
+    fn apply(&mut self, id: SessionId, op: Op) {
+        match op {
+            Op::Recv(leg) => {
+                if let Some(sock) = self.sock_of(id, leg) {
+                    self.io.recv(sock);
+                }
+            }
+            Op::Send(leg, chain) => match self.sock_of(id, leg) {
+                Some(sock) => self.io.send(sock, chain),
+                None => self.io.pool().give_chain(chain),
+            },
+            Op::Shut(leg) => {
+                if let Some(sock) = self.sock_of(id, leg) {
+                    self.io.shut(sock);
+                }
+            }
+            Op::Close(leg) => {
+                if let Some(sock) = self.take_sock(id, leg) {
+                    self.close_sock(sock);
+                }
+            }
+            Op::Reset(leg) => {
+                if let Some(sock) = self.take_sock(id, leg) {
+                    self.owners.set(sock, Owner::Nobody);
+                    self.io.reset(sock);
+                }
+            }
+            Op::Connect(leg, server, reuse) => self.connect(id, leg, server, reuse),
+            Op::Park(leg, server, conn) => self.park(id, leg, server, conn),
+            Op::Wake(waiter) if waiter.worker == self.id => {
+                self.pending.push_back((waiter.session, Event::Turn));
+            }
+            Op::Wake(waiter) => self.shared.seat(waiter.worker).mail(waiter.session),
+        }
+    }
+
+    fn connect(&mut self, id: SessionId, leg: Leg, server: ServerId, reuse: Reuse) {
+        if let Some(parked) = self.idle.take(server, reuse, self.now) {
+            self.owners.set(parked.sock, Owner::Session(id, leg));
+            self.set_back(id, leg, parked.sock);
+            self.pending.push_back((id, Event::Adopted(leg, parked.conn)));
+            return;
+        }
+        match self.io.connect(&self.config.servers[server.index()].address) {
+            Ok(sock) => {
+                self.owners.opened(sock, Owner::Session(id, leg));
+                self.set_back(id, leg, sock);
+            }
+            Err(errno) => self.pending.push_back((id, Event::Refused(leg, errno))),
+        }
+    }
+
+    fn park(&mut self, id: SessionId, leg: Leg, server: ServerId, mut conn: Box<Conn>) {
+        let Some(sock) = self.take_sock(id, leg) else {
+            conn.clear(self.io.pool());
+            return;
+        };
+        let pool_of = &self.config.pools[self.config.servers[server.index()].pool.index()];
+        if self.drain.is_on() || pool_of.idle_max == 0 {
+            conn.clear(self.io.pool());
+            self.close_sock(sock);
+            return;
+        }
+        if !conn.is_receiving() {
+            conn.note_receiving();
+            self.io.recv(sock);
+        }
+        self.owners.set(sock, Owner::Idle(server));
+        let parked = Parked { sock, conn, since: self.now };
+        if let Some(mut evicted) = self.idle.put(server, parked, pool_of.idle_max, pool_of.times.idle) {
+            evicted.conn.clear(self.io.pool());
+            self.close_sock(evicted.sock);
+        }
+    }
+
+    fn sweep_idle(&mut self) {
+        if self.idle.next_sweep() > self.now {
+            return;
+        }
+        let config = self.config.clone();
+        let time_of = |server: ServerId| config.pools[config.servers[server.index()].pool.index()].times.idle;
+        for mut parked in self.idle.sweep(self.now, time_of) {
+            parked.conn.clear(self.io.pool());
+            self.close_sock(parked.sock);
+        }
+    }
+
+    fn run_deadlines(&mut self) {
+        while let Some((at, id)) = self.heap.pop_due(self.now) {
+            let Some(entry) = self.sessions.get_mut(id) else { continue };
+            if entry.armed != at {
+                continue;
+            }
+            entry.armed = Moment::NEVER;
+            let deadline = entry.session.deadline();
+            if deadline <= self.now {
+                self.tell(id, Event::Tick);
+            } else if deadline.is_set() {
+                entry.armed = deadline;
+                self.heap.push(deadline, id);
+            }
+        }
+    }
+
+    /// Pages are back: those that waited for them go on.
+    fn feed_starved(&mut self) {
+        if self.starved.is_empty() || self.io.pool().available() < STARVED_PAGES_MIN {
+            return;
+        }
+        for id in std::mem::take(&mut self.starved) {
+            if let Some(entry) = self.sessions.get_mut(id) {
+                entry.starved = false;
+                self.tell(id, Event::Tick);
+            }
+        }
+    }
+
+    fn on_woken(&mut self) {
+        for id in self.shared.seat(self.id).take_mail() {
+            self.tell(id, Event::Turn);
+        }
+        match self.shared.seat(self.id).orders() {
+            Orders::Run => {}
+            Orders::Drain => self.begin_drain(),
+            Orders::Kill => self.kill(),
+        }
+    }
+
+    fn end_session(&mut self, id: SessionId) {
+        if let Some(entry) = self.sessions.remove(id) {
+            debug_assert!(entry.back.is_none(), "a session ended with a server connection");
+            debug_assert_eq!(entry.session.pages(), 0, "a session ended with pages");
+            self.counters().sub(Count::Open, 1);
+            if let Some(client) = entry.counted {
+                self.shared.clients.leave(client);
+            }
+        }
+    }
+
+    fn close_sock(&mut self, sock: SockId) {
+        self.owners.set(sock, Owner::Nobody);
+        self.io.close(sock);
+    }
+
+    fn sock_of(&self, id: SessionId, leg: Leg) -> Option<SockId> {
+        let entry = self.sessions.get(id)?;
+        match leg {
+            Leg::Front => entry.front,
+            Leg::Back(_) => entry.back.and_then(|(own, sock)| (own == leg).then_some(sock)),
+        }
+    }
+
+    fn take_sock(&mut self, id: SessionId, leg: Leg) -> Option<SockId> {
+        let sock = self.sock_of(id, leg)?;
+        let entry = self.sessions.get_mut(id)?;
+        match leg {
+            Leg::Front => entry.front = None,
+            Leg::Back(_) => entry.back = None,
+        }
+        Some(sock)
+    }
+
+    fn set_back(&mut self, id: SessionId, leg: Leg, sock: SockId) {
+        if let Some(entry) = self.sessions.get_mut(id) {
+            assert!(entry.back.is_none(), "a session has one server connection at a time");
+            entry.back = Some((leg, sock));
+        }
+    }
+
+    fn forget_back(&mut self, id: SessionId, leg: Leg) {
+        let _ = self.take_sock(id, leg);
+    }
+}
+
+/// The `Date` field's value, made once per second.
+#[derive(Debug, Default)]
+struct Date {
+    text: String,
+    until: Moment,
+}
+
+impl Date {
+    fn refresh(&mut self, now: Moment) {
+        if now >= self.until {
+            self.text = httpdate::fmt_http_date(clock::wall());
+            self.until = now + Duration::from_secs(1);
+        }
+    }
+
+    fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The next state of a worker's random numbers (xorshift64*).
+const fn next_chance(mut state: u64) -> u64 {
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_does_not_repeat_soon() {
+        let mut seen = std::collections::HashSet::new();
+        let mut state = 7;
+        for _ in 0..10_000 {
+            state = next_chance(state);
+            assert!(seen.insert(state));
+        }
+    }
+}

@@ -27,8 +27,7 @@ impl<'t> Checker<'t, '_> {
         };
         self.warn_of_plain_443(block, has_tls, &addresses);
         block.finish();
-        let http = Arc::new(http);
-        self.serve(addresses, &Serves::Http(http.clone()));
+        self.serve(addresses, Serves::Http(HttpId(self.config.http.len() as u32)));
         self.config.http.push(http);
     }
 

@@ -20,7 +20,7 @@ impl<'t> Checker<'t, '_> {
         let (handshake, idle) = tcp_times(block);
         block.finish();
         let pool = pool.unwrap_or(PoolId(0));
-        let tcp = Arc::new(Tcp {
+        let tcp = Tcp {
             name: name.to_owned(),
             tls: listening.tls,
             certificates: listening.certificates,
@@ -28,8 +28,8 @@ impl<'t> Checker<'t, '_> {
             accept_proxy,
             handshake,
             idle,
-        });
-        self.serve(addresses, &Serves::Tcp(tcp.clone()));
+        };
+        self.serve(addresses, Serves::Tcp(TcpId(self.config.tcp.len() as u32)));
         self.config.tcp.push(tcp);
     }
 }

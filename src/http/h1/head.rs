@@ -47,6 +47,12 @@ pub struct HeadLimits {
     pub target_bytes_max: usize,
 }
 
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { head_bytes_max: HEAD_BYTES_MAX, fields_max: FIELDS_MAX, target_bytes_max: HEAD_BYTES_MAX }
+    }
+}
+
 /// How a head broke the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHead {

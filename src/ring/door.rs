@@ -1,0 +1,173 @@
+//! Listening sockets: a TCP address is bound by each worker, a Unix path once per process, for all its workers.
+//!
+//! What goes in: an address. What comes out: a [`Door`]. It owns: the descriptors, the list of Unix paths that are bound
+//! now, and their socket files, which are removed when the last worker lets go. Always true: a path is bound at most
+//! once; a socket file that nobody listens on any more is replaced, anything else at that path is left alone.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{ListenOptions, sys};
+use crate::net::{Address, Ends};
+
+/// The descriptor of a listener.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// A TCP socket of this worker.
+    Own(OwnedFd),
+    /// A Unix socket that all workers share.
+    Shared(Arc<Shared>),
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(fd) => fd.as_fd(),
+            Self::Shared(shared) => shared.as_fd(),
+        }
+    }
+}
+
+impl Door {
+    /// True for a Unix socket.
+    pub(super) const fn is_unix(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Opens a listening socket; also tells its address when it is a single one.
+    pub(super) fn open(
+        address: &Address,
+        options: &ListenOptions,
+        blocking: bool,
+    ) -> io::Result<(Self, Option<SocketAddr>)> {
+        match address {
+            Address::Tcp(address) => {
+                let fd = sys::listen_tcp(*address, options, blocking)?;
+                let known =
+                    if address.ip().is_unspecified() { None } else { sys::local_address(fd.as_fd())? };
+                Ok((Self::Own(fd), known))
+            }
+            Address::Unix(path) => Ok((Self::Shared(Shared::listen(path, options.backlog, blocking)?), None)),
+        }
+    }
+
+    /// Closes it and accepts what waits in its queue before; a shared one only when this worker was its last.
+    pub(super) fn close(self, what: sys::Accepting, mut each: impl FnMut(OwnedFd, Ends)) {
+        let door: Box<dyn AsFd> = match self {
+            Self::Own(fd) => Box::new(fd),
+            Self::Shared(shared) => match Shared::release(shared) {
+                Some(last) => Box::new(last),
+                None => return,
+            },
+        };
+        if sys::unblock(door.as_fd()).is_err() {
+            return;
+        }
+        loop {
+            match sys::accept(door.as_fd(), what) {
+                Ok((fd, ends)) => each(fd, ends),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if sys::accept_goes_on(sys::errno(&error)) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The paths that this process listens on.
+static BOUND: Mutex<Option<HashMap<PathBuf, Weak<Shared>>>> = Mutex::new(None);
+
+/// A listening Unix socket that several rings accept from.
+#[derive(Debug)]
+pub(super) struct Shared {
+    fd: OwnedFd,
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+fn bound() -> MutexGuard<'static, Option<HashMap<PathBuf, Weak<Shared>>>> {
+    BOUND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// The socket of this path: that of another worker, or a new one.
+    pub(super) fn listen(path: &Path, backlog: i32, blocking: bool) -> io::Result<Arc<Self>> {
+        let mut bound = bound();
+        let bound = bound.get_or_insert_with(HashMap::new);
+        if let Some(shared) = bound.get(path).and_then(Weak::upgrade) {
+            return Ok(shared);
+        }
+        let shared = Arc::new(Self::open(path, backlog, blocking)?);
+        bound.insert(path.to_owned(), Arc::downgrade(&shared));
+        Ok(shared)
+    }
+
+    /// Lets go of the socket. The last owner gets it back, to accept what still waits in its queue.
+    pub(super) fn release(this: Arc<Self>) -> Option<Self> {
+        let mut bound = bound();
+        let path = this.path.clone();
+        let last = Arc::into_inner(this)?;
+        if let Some(bound) = bound.as_mut() {
+            bound.remove(&path);
+        }
+        Some(last)
+    }
+
+    fn open(path: &Path, backlog: i32, blocking: bool) -> io::Result<Self> {
+        let advise = |error: io::Error| sys::advise_listen(&Address::Unix(path.to_owned()), &error);
+        let address = SockAddr::unix(path).map_err(advise)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(advise)?;
+        socket.set_nonblocking(!blocking).map_err(advise)?;
+        match socket.bind(&address) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+                remove_stale(path)?;
+                socket.bind(&address).map_err(advise)?;
+            }
+            result => result.map_err(advise)?,
+        }
+        socket.listen(backlog).map_err(advise)?;
+        let about = std::fs::symlink_metadata(path).map_err(advise)?;
+        Ok(Self { fd: socket.into(), path: path.to_owned(), file: (about.dev(), about.ino()) })
+    }
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Somebody else may have replaced the file meanwhile: then it is not ours to remove.
+        if let Ok(about) = std::fs::symlink_metadata(&self.path)
+            && (about.dev(), about.ino()) == self.file
+        {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the socket file of a process that ended without removing it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let refuse = |why: &str| {
+        let text = format!("cannot listen on unix:{}: {why}", path.display());
+        Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+    };
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return refuse("the path exists and is not a socket; remove it or choose another path");
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Ok(_) => refuse("another process listens there; `ss -lxp` shows which"),
+        Err(error) => refuse(&format!("it is in use and cannot be probed: {error}")),
+    }
+}

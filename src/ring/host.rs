@@ -1,0 +1,50 @@
+//! The host's cores: which ones this process may use, and staying on one.
+//!
+//! What goes in: a core's number. What comes out: a list of them. It owns nothing. Always true: a worker that cannot be
+//! pinned still works.
+
+#![allow(unsafe_code)]
+
+use std::mem;
+
+/// The cores that this thread may run on, by number; empty when the kernel does not say.
+pub fn cores() -> Vec<usize> {
+    // SAFETY: a CPU set is plain bits; zero is an empty one.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the set is valid for the kernel to write, and as long as is said.
+    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&set), &raw mut set) } != 0 {
+        return Vec::new();
+    }
+    let most = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+    // SAFETY: the numbers are below CPU_SETSIZE.
+    (0..most).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect()
+}
+
+/// Keeps the calling thread on one core; false when the kernel refuses.
+pub fn pin(core: usize) -> bool {
+    if core >= usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+        return false;
+    }
+    // SAFETY: a CPU set is plain bits; zero is an empty one.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the number is below CPU_SETSIZE.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the set is valid for the kernel to read, and as long as is said.
+    unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_pinned_to_a_core_that_it_may_use() {
+        std::thread::spawn(|| {
+            let first = cores()[0];
+            assert!(pin(first));
+            assert_eq!(cores(), [first]);
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -1,0 +1,177 @@
+//! Listening sockets of the io_uring ring.
+//!
+//! What goes in: `listen`, `accept`, `pause`, `unlisten`. What comes out: accepted connections. It owns the listening
+//! sockets. Always true: a listening socket is closed only after its accept was cancelled and joined; connections that
+//! were accepted meanwhile are handed out (rule 6).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::Uring;
+use super::complete::{Completion, Kind, word};
+use crate::ids::{ListenerId, SockId};
+use crate::net::Address;
+use crate::ring::door::Door;
+use crate::ring::socket::Socket;
+use crate::ring::{Done, ListenOptions, sys};
+
+/// What a listener is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Accepting,
+    Paused,
+    /// To be closed, with what is in its queue accepted before.
+    Closing,
+    /// To be closed as it is.
+    Dropping,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    id: ListenerId,
+    door: Door,
+    known: Option<SocketAddr>,
+    state: State,
+    /// An accept is in flight.
+    armed: bool,
+    /// It was asked to stop.
+    stopping: bool,
+}
+
+impl Uring {
+    pub(super) fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: &Address,
+        options: &ListenOptions,
+    ) -> io::Result<()> {
+        assert!(self.find(id).is_none(), "listener {} listens already", id.0);
+        let (door, known) = Door::open(address, options, true)?;
+        let state = State::Accepting;
+        let slot = self.listeners.insert(Listener { id, door, known, state, armed: false, stopping: false });
+        self.arm_accept(slot);
+        Ok(())
+    }
+
+    /// The listener of this number that was not told to close.
+    fn find(&self, id: ListenerId) -> Option<SockId> {
+        let open = |listener: &Listener| matches!(listener.state, State::Accepting | State::Paused);
+        let mut ids = self.listeners.ids().into_iter();
+        ids.find(|slot| self.listeners.get(*slot).is_some_and(|listener| listener.id == id && open(listener)))
+    }
+
+    pub(super) fn resume(&mut self, id: ListenerId) {
+        let Some(slot) = self.find(id) else { return };
+        if let Some(listener) = self.listeners.get_mut(slot) {
+            listener.state = State::Accepting;
+            if !listener.armed {
+                self.arm_accept(slot);
+            }
+        }
+    }
+
+    pub(super) fn suspend(&mut self, id: ListenerId) {
+        if let Some(slot) = self.find(id) {
+            self.stop(slot, State::Paused);
+        }
+    }
+
+    pub(super) fn close_listener(&mut self, id: ListenerId) {
+        if let Some(slot) = self.find(id) {
+            self.stop(slot, State::Closing);
+            self.finish_listener(slot);
+        }
+    }
+
+    pub(super) fn drop_listener(&mut self, slot: SockId) {
+        self.stop(slot, State::Dropping);
+        self.finish_listener(slot);
+    }
+
+    fn stop(&mut self, slot: SockId, state: State) {
+        let Some(listener) = self.listeners.get_mut(slot) else { return };
+        listener.state = state;
+        if listener.armed && !listener.stopping {
+            listener.stopping = true;
+            self.cancel(Kind::Accept, slot);
+        }
+    }
+
+    fn arm_accept(&mut self, slot: SockId) {
+        let Some(listener) = self.listeners.get_mut(slot) else { return };
+        listener.armed = true;
+        let fd = Fd(listener.door.as_fd().as_raw_fd());
+        let entry = if self.tuning.multishot_accept {
+            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
+        } else {
+            let nowhere = std::ptr::null_mut();
+            opcode::Accept::new(fd, nowhere, nowhere.cast()).flags(libc::SOCK_CLOEXEC).build()
+        };
+        self.push(entry.user_data(word(Kind::Accept, slot)));
+    }
+
+    /// Closes a listener that is closing once its accept is joined.
+    fn finish_listener(&mut self, slot: SockId) {
+        let Some(listener) = self.listeners.get(slot) else { return };
+        let closing = matches!(listener.state, State::Closing | State::Dropping);
+        if listener.armed || !closing {
+            return;
+        }
+        let Some(listener) = self.listeners.remove(slot) else { return };
+        if listener.state == State::Dropping {
+            return;
+        }
+        let what = sys::Accepting { known: listener.known, unix: listener.door.is_unix(), blocking: true };
+        let (sockets, leftover) = (&mut self.sockets, &mut self.leftover);
+        listener.door.close(what, |fd, ends| {
+            let sock = sockets.insert(Socket::new(fd, None));
+            leftover.push(Done::Accepted { listener: listener.id, sock, ends });
+        });
+    }
+
+    pub(super) fn on_accepted(&mut self, slot: Option<SockId>, completion: Completion, done: &mut Vec<Done>) {
+        use std::os::fd::RawFd;
+        let fd = (completion.result >= 0).then(|| {
+            let raw: RawFd = completion.result;
+            // SAFETY: the kernel just made this descriptor for us and nobody else owns it.
+            unsafe { OwnedFd::from_raw_fd(raw) }
+        });
+        let Some((slot, listener)) = slot.and_then(|slot| Some((slot, self.listeners.get_mut(slot)?))) else {
+            debug_assert!(false, "an accept of an older life (rule 3)");
+            return;
+        };
+        if !completion.more() {
+            listener.armed = false;
+            listener.stopping = false;
+        }
+        if let Some(fd) = fd {
+            // It fails when the client has gone already: then there is nobody to serve.
+            if let Ok(ends) = sys::ends(fd.as_fd(), listener.known, listener.door.is_unix()) {
+                let id = listener.id;
+                let sock = self.sockets.insert(Socket::new(fd, None));
+                done.push(Done::Accepted { listener: id, sock, ends });
+            }
+        } else if completion.errno().0 == libc::EINVAL && self.tuning.multishot_accept {
+            self.tuning.multishot_accept = false;
+        } else if listener.state == State::Accepting
+            && completion.errno().0 != libc::ECANCELED
+            && !sys::accept_goes_on(completion.errno())
+        {
+            listener.state = State::Paused;
+            done.push(Done::AcceptFailed { listener: listener.id, errno: completion.errno() });
+        }
+        if listener_needs_accept(self.listeners.get(slot)) {
+            self.arm_accept(slot);
+        }
+        self.finish_listener(slot);
+    }
+}
+
+fn listener_needs_accept(listener: Option<&Listener>) -> bool {
+    listener.is_some_and(|listener| listener.state == State::Accepting && !listener.armed)
+}

@@ -1,0 +1,237 @@
+//! Making an io_uring: what this kernel can, what it forbids, and what to do about it.
+//!
+//! What goes in: wishes ([`Tuning`]). What comes out: a ring and what could be had of the wishes, or an error with
+//! advice. It owns nothing. Always true: a ring is used only by the thread that made it.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use io_uring::squeue::Entry;
+use io_uring::types::{Fd, Timespec};
+use io_uring::{EnterFlags, IoUring, opcode};
+
+use crate::limits::{COMPLETION_ENTRIES, SUBMISSION_ENTRIES};
+use crate::ring::lend::{BUFFER_GROUP, Buffers};
+
+/// Which of the kernel's abilities are used. The default is all that pay off; less is for older kernels and for tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// One receive operation delivers again and again (kernel 6.0).
+    pub multishot: bool,
+    /// Bytes that one multishot receive takes in all before it must be started again (kernel 6.17); 0 for no limit.
+    pub limit: u32,
+    /// One accept operation delivers again and again (kernel 5.19).
+    pub multishot_accept: bool,
+    /// Descriptors are closed by an entry in the queue instead of a system call.
+    pub close_in_ring: bool,
+    /// The kernel's deferred work runs only when this thread enters the ring (kernel 6.1).
+    pub defer: bool,
+    /// The ring's own descriptor is registered: entering it needs no look-up (kernel 5.18).
+    pub registered: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            multishot: true,
+            limit: 64 * 1024,
+            multishot_accept: true,
+            close_in_ring: true,
+            defer: true,
+            registered: true,
+        }
+    }
+}
+
+/// Says whether io_uring can be used here; if not, why, in one line.
+pub fn probe() -> Result<(), String> {
+    open(Tuning::default()).map(drop).map_err(|error| error.to_string())
+}
+
+/// Opens a ring with its ring of buffers.
+pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, EnterFd, Buffers, Tuning)> {
+    let mut ring = create(&mut tuning).map_err(|error| advise("cannot set up io_uring", &error))?;
+    let buffers = Buffers::new(&ring.submitter())
+        .map_err(|error| advise("cannot register a buffer ring with io_uring", &error))?;
+    let enter_fd = EnterFd::new(ring.as_raw_fd(), tuning.registered);
+    tuning.registered = enter_fd.registered;
+    if tuning.multishot && tuning.limit > 0 && !accepts(&mut ring, &enter_fd, true, tuning.limit)? {
+        tuning.limit = 0;
+    }
+    if tuning.multishot && tuning.limit == 0 && !accepts(&mut ring, &enter_fd, true, 0)? {
+        tuning.multishot = false;
+    }
+    if !tuning.multishot {
+        tuning.limit = 0;
+    }
+    Ok((ring, enter_fd, buffers, tuning))
+}
+
+fn create(tuning: &mut Tuning) -> io::Result<IoUring> {
+    let mut result = Err(io::Error::from_raw_os_error(libc::EINVAL));
+    // From the newest kernel to the oldest: 6.6, 6.1, 6.0, 5.19.
+    for (defer, single, direct) in
+        [(true, true, true), (true, true, false), (false, true, false), (false, false, false)]
+    {
+        if defer && !tuning.defer {
+            continue;
+        }
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(COMPLETION_ENTRIES).setup_clamp().setup_submit_all();
+        if defer {
+            builder.setup_defer_taskrun();
+        } else {
+            builder.setup_coop_taskrun();
+        }
+        if single {
+            builder.setup_single_issuer();
+        }
+        if direct {
+            builder.setup_no_sqarray();
+        }
+        result = builder.build(SUBMISSION_ENTRIES);
+        match &result {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            _ => {
+                tuning.defer = defer;
+                break;
+            }
+        }
+    }
+    let ring = result?;
+    if ring.params().is_feature_ext_arg() && ring.params().is_feature_nodrop() {
+        Ok(ring)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EINVAL))
+    }
+}
+
+fn advise(what: &str, error: &io::Error) -> io::Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "it is forbidden here: look at `sysctl kernel.io_uring_disabled` (0 allows it) and, in a container, at its \
+             seccomp profile"
+        }
+        Some(libc::ENOSYS) => {
+            "the kernel was built without it, or a seccomp profile hides it (the default of many containers)"
+        }
+        Some(libc::EINVAL) => {
+            "the kernel is too old; 5.19 is the oldest that will do, 6.1 or later is better"
+        }
+        Some(libc::ENOMEM) => {
+            "not enough memory that may be locked: raise the limit (`ulimit -l`, LimitMEMLOCK= in systemd)"
+        }
+        Some(libc::EMFILE) => {
+            "too many files are open; raise the limit (`ulimit -n`, LimitNOFILE= in systemd)"
+        }
+        _ => "",
+    };
+    let dash = if advice.is_empty() { "" } else { ": " };
+    io::Error::new(error.kind(), format!("{what}: {error}{dash}{advice}"))
+}
+
+/// Tries a receive in a given form on a connection that has ended: a kernel that does not know the form says EINVAL.
+fn accepts(ring: &mut IoUring, enter_fd: &EnterFd, multishot: bool, limit: u32) -> io::Result<bool> {
+    debug_assert!(multishot);
+    let (ours, theirs) = UnixStream::pair()?;
+    drop(theirs);
+    let entry = limited(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), BUFFER_GROUP).build(), limit);
+    // SAFETY: no memory is named; the ring of buffers is empty, so that nothing can be received.
+    if unsafe { ring.submission().push(&entry) }.is_err() {
+        return Ok(false);
+    }
+    enter_fd.enter(1, 1, None, EnterFlags::GETEVENTS)?;
+    let results: Vec<i32> = ring.completion().map(|entry| entry.result()).collect();
+    Ok(results.iter().all(|result| *result != -libc::EINVAL))
+}
+
+/// Limits what one multishot receive takes in all. The field is `optlen` of `struct io_uring_sqe`, at offset 44 of the
+/// kernel's interface; the io-uring crate has no name for it in receives.
+pub(super) fn limited(mut entry: Entry, bytes: u32) -> Entry {
+    const _: () = assert!(size_of::<Entry>() == 64, "an entry is the kernel's struct");
+    if bytes > 0 {
+        let field = (&raw mut entry).cast::<u8>();
+        // SAFETY: an entry is 64 bytes of plain integers laid out as the kernel's struct; bytes 44..48 are within it.
+        unsafe { field.add(44).cast::<u32>().write_unaligned(bytes) };
+    }
+    entry
+}
+
+/// What `io_uring_enter` takes as its extended argument.
+#[repr(C)]
+struct Wait {
+    sigmask: u64,
+    sigmask_bytes: u32,
+    min_wait_usec: u32,
+    timeout: u64,
+}
+
+/// How to enter a ring: through its descriptor, or through its number in this thread's table of registered rings.
+#[derive(Debug)]
+pub(super) struct EnterFd {
+    fd: RawFd,
+    number: RawFd,
+    registered: bool,
+}
+
+/// `struct io_uring_rsrc_update`.
+#[repr(C)]
+struct Update {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+const REGISTER_RING_FDS: u32 = 20;
+const UNREGISTER_RING_FDS: u32 = 21;
+
+impl EnterFd {
+    fn new(fd: RawFd, register: bool) -> Self {
+        let mut update = Update { offset: u32::MAX, reserved: 0, data: fd as u64 };
+        if register && register_call(fd, REGISTER_RING_FDS, &mut update) == 1 {
+            return Self { fd, number: update.offset as RawFd, registered: true };
+        }
+        Self { fd, number: fd, registered: false }
+    }
+
+    /// Gives the place in the thread's table back; the ring would live on there.
+    pub(super) fn unregister(&mut self) {
+        if self.registered {
+            let mut update = Update { offset: self.number as u32, reserved: 0, data: 0 };
+            register_call(self.fd, UNREGISTER_RING_FDS, &mut update);
+            *self = Self { fd: self.fd, number: self.fd, registered: false };
+        }
+    }
+
+    /// Enters: hands over `submit` entries, waits for `want` completions, at most for `timeout`.
+    pub(super) fn enter(
+        &self,
+        submit: u32,
+        want: u32,
+        timeout: Option<Timespec>,
+        mut flags: EnterFlags,
+    ) -> io::Result<()> {
+        let mut wait = Wait { sigmask: 0, sigmask_bytes: 0, min_wait_usec: 0, timeout: 0 };
+        let (mut at, mut bytes) = (std::ptr::null(), 0);
+        if let Some(timeout) = &timeout {
+            wait.timeout = (&raw const *timeout) as u64;
+            (at, bytes) = (&raw const wait, size_of::<Wait>());
+            flags |= EnterFlags::EXT_ARG;
+        }
+        if self.registered {
+            flags |= EnterFlags::REGISTERED_RING;
+        }
+        // SAFETY: the argument and the timeout it names live until the call returns; the entries handed over were
+        // pushed under `Uring::push`'s promise.
+        let result = unsafe {
+            libc::syscall(libc::SYS_io_uring_enter, self.number, submit, want, flags.bits(), at, bytes)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+fn register_call(fd: RawFd, what: u32, update: &mut Update) -> i64 {
+    // SAFETY: one update is valid for the kernel to read and write.
+    unsafe { libc::syscall(libc::SYS_io_uring_register, fd, what, &raw mut *update, 1u32) }
+}

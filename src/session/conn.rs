@@ -1,0 +1,262 @@
+//! One connection as a session sees it: plain bytes in, plain bytes out, TLS or not.
+//!
+//! What goes in: received chunks, sent chains, plain bytes to be sent. What comes out: plain bytes (`inbox`), receives
+//! and sends. It owns: both queues, the TLS state, and what is known of the socket. Always true: at most one receive and
+//! one send are asked for at any time; nothing is sealed before the handshake is over; bytes leave in the order in
+//! which they were queued.
+
+use crate::buf::{Chain, Chunk, Pool, Queue};
+use crate::limits::{BODY_COPY_BYTES_MAX, INBOX_BYTES_MAX, OUTBOX_BYTES_MAX};
+use crate::tls::{Pipe, Progress, TlsError};
+
+use super::{Cx, Leg, Op};
+
+/// TLS of a connection: the state, and the records that wait to be sent.
+#[derive(Debug)]
+struct Secure {
+    pipe: Pipe,
+    sealed: Queue,
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+pub struct Conn {
+    /// Plain bytes that were received and not yet understood.
+    pub inbox: Queue,
+    /// Plain bytes that wait to be sent.
+    pub outbox: Queue,
+    tls: Option<Box<Secure>>,
+    /// Bytes that the kernel is sending.
+    in_flight: u32,
+    receiving: bool,
+    sending: bool,
+    eof: bool,
+    /// Sending failed: nothing more goes out.
+    deaf: bool,
+    /// The sending side is to be shut once everything went out.
+    shut_wanted: bool,
+    /// TLS is to say `close_notify` once everything went out.
+    notify_wanted: bool,
+    /// It did.
+    notified: bool,
+    shut: bool,
+}
+
+impl Conn {
+    /// A connection without TLS.
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// Starts TLS; bytes in the inbox are cipher bytes from now on.
+    /// What waits in the outbox (a PROXY protocol header) still leaves in the clear, first.
+    pub fn secure(&mut self, mut pipe: Pipe, pool: &mut Pool) -> Result<(), TlsError> {
+        let mut sealed = std::mem::take(&mut self.outbox);
+        let mut started = pipe.start(&mut sealed, pool);
+        let mut cipher = std::mem::take(&mut self.inbox);
+        while let Some(chunk) = cipher.pop() {
+            if started.is_ok() {
+                started = pipe.received(chunk, &mut self.inbox, &mut sealed, pool);
+            } else {
+                pool.give(chunk.into_page());
+            }
+        }
+        self.tls = Some(Box::new(Secure { pipe, sealed }));
+        started
+    }
+
+    /// Stops using TLS, for an answer to a client that does not speak it.
+    pub fn unsecure(&mut self, pool: &mut Pool) {
+        if let Some(mut secure) = self.tls.take() {
+            secure.sealed.clear(pool);
+            secure.pipe.clear(pool);
+        }
+    }
+
+    /// The TLS state.
+    pub fn pipe(&self) -> Option<&Pipe> {
+        self.tls.as_ref().map(|secure| &secure.pipe)
+    }
+
+    /// True while a TLS handshake is in progress.
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|secure| secure.pipe.is_handshaking())
+    }
+
+    /// Bytes came from the socket.
+    pub fn received(&mut self, chunk: Chunk, pool: &mut Pool) -> Result<(), TlsError> {
+        self.receiving = false;
+        match &mut self.tls {
+            None => {
+                push_or_copy(&mut self.inbox, chunk, pool);
+                Ok(())
+            }
+            Some(secure) => {
+                let taken = secure.pipe.received(chunk, &mut self.inbox, &mut secure.sealed, pool);
+                self.eof |= secure.pipe.peer_closed();
+                taken
+            }
+        }
+    }
+
+    /// The other end will send no more.
+    pub const fn ended(&mut self) {
+        self.receiving = false;
+        self.eof = true;
+    }
+
+    /// A send ended.
+    pub fn sent(&mut self, chain: Chain, bytes: usize, pool: &mut Pool) {
+        self.sending = false;
+        self.in_flight = 0;
+        match &mut self.tls {
+            None => self.outbox.untake(chain, bytes, pool),
+            Some(secure) => secure.sealed.untake(chain, bytes, pool),
+        }
+    }
+
+    /// A send failed: what waits to be sent never goes out.
+    pub fn deafen(&mut self, pool: &mut Pool) {
+        self.sending = false;
+        self.in_flight = 0;
+        self.deaf = true;
+        self.outbox.clear(pool);
+        if let Some(secure) = &mut self.tls {
+            secure.sealed.clear(pool);
+        }
+    }
+
+    /// True after the other end said that it sends no more.
+    pub const fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// True after the end of a TLS stream without `close_notify`, and after the end of any plain stream cut by an error.
+    pub fn is_truncated(&self) -> bool {
+        self.eof && self.tls.as_ref().is_some_and(|secure| !secure.pipe.peer_closed())
+    }
+
+    /// True when sending failed.
+    pub const fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Bytes queued or in flight towards the other end.
+    pub fn pending(&self) -> usize {
+        let sealed = self.tls.as_ref().map_or(0, |secure| secure.sealed.len());
+        self.outbox.len() + sealed + self.in_flight as usize
+    }
+
+    /// Bytes that the kernel is sending.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight as usize
+    }
+
+    /// Pages queued towards the other end (bytes alone do not bound memory: a page may hold one byte).
+    pub fn pending_pages(&self) -> usize {
+        self.outbox.pages()
+    }
+
+    /// True when everything that was queued went out.
+    pub fn is_flushed(&self) -> bool {
+        !self.sending && (self.deaf || self.pending() == 0)
+    }
+
+    /// True when a receive is in flight.
+    pub const fn is_receiving(&self) -> bool {
+        self.receiving
+    }
+
+    /// Notes that the worker asked for a receive itself (for a parked connection).
+    pub const fn note_receiving(&mut self) {
+        self.receiving = true;
+    }
+
+    /// Asks that the sending side be shut after everything queued went out. TLS says `close_notify` first.
+    pub const fn shut_when_flushed(&mut self) {
+        self.shut_wanted = true;
+        self.notify_wanted = true;
+    }
+
+    /// Asks that TLS says `close_notify` after everything queued went out: the connection is to be closed then.
+    pub const fn say_goodbye(&mut self) {
+        self.notify_wanted = true;
+    }
+
+    /// True when everything went out, and the goodbye of TLS too if one was asked for.
+    pub fn is_finished(&self) -> bool {
+        self.is_flushed() && (self.deaf || self.notified || !self.notify_wanted || self.tls.is_none())
+    }
+
+    /// True once the sending side was shut.
+    pub const fn is_shut(&self) -> bool {
+        self.shut
+    }
+
+    /// Asks for what should be in flight. `listen` is false when nothing more is to be received.
+    pub fn pump(&mut self, leg: Leg, listen: bool, cx: &mut Cx<'_>) {
+        if !self.sending && !self.deaf && !self.shut {
+            let chain = self.next_chain(cx);
+            if !chain.is_empty() {
+                self.in_flight = u32::try_from(chain.len()).unwrap_or(u32::MAX);
+                self.sending = true;
+                cx.ops.push(Op::Send(leg, chain));
+            } else if self.shut_wanted && self.pending() == 0 {
+                self.shut = true;
+                cx.ops.push(Op::Shut(leg));
+            }
+        }
+        let room = self.inbox.len() < INBOX_BYTES_MAX;
+        if listen && room && !self.receiving && !self.eof {
+            self.receiving = true;
+            cx.ops.push(Op::Recv(leg));
+        }
+    }
+
+    fn next_chain(&mut self, cx: &mut Cx<'_>) -> Chain {
+        let Some(secure) = &mut self.tls else { return self.outbox.take_chain() };
+        if secure.sealed.is_empty() && !secure.pipe.is_handshaking() {
+            if !self.outbox.is_empty() {
+                let sealed =
+                    secure.pipe.encrypt(&mut self.outbox, &mut secure.sealed, OUTBOX_BYTES_MAX, cx.pool);
+                match sealed {
+                    Ok(Progress::Starved) => cx.starved = true,
+                    Ok(_) => {}
+                    // A sealing that fails would repeat for ever: nothing more can be sent.
+                    Err(_) => self.deaf = true,
+                }
+            } else if self.notify_wanted && !self.notified {
+                self.notified = true;
+                self.deaf = secure.pipe.close_notify(&mut secure.sealed, cx.pool).is_err();
+            }
+        }
+        secure.sealed.take_chain()
+    }
+
+    /// Pages held.
+    pub fn pages(&self) -> usize {
+        let tls = self.tls.as_ref().map_or(0, |secure| secure.sealed.pages() + secure.pipe.pages());
+        self.inbox.pages() + self.outbox.pages() + tls
+    }
+
+    /// Sends every page home.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.inbox.clear(pool);
+        self.outbox.clear(pool);
+        if let Some(secure) = &mut self.tls {
+            secure.sealed.clear(pool);
+            secure.pipe.clear(pool);
+        }
+    }
+}
+
+/// Queues a chunk; a small one is copied behind the last one, so that slow drips do not hold a page each and a short
+/// body leaves together with its head.
+pub fn push_or_copy(queue: &mut Queue, chunk: Chunk, pool: &mut Pool) {
+    if chunk.len() <= BODY_COPY_BYTES_MAX && chunk.len() <= queue.tailroom() && !queue.is_empty() {
+        queue.append(chunk.bytes(), pool);
+        pool.give(chunk.into_page());
+    } else {
+        queue.push(chunk, pool);
+    }
+}

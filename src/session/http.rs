@@ -1,0 +1,714 @@
+//! The life of a client's HTTP/1 connection.
+//!
+//! ```text
+//! Proxy -> Handshake -> Head -> Exchange -> Head ... -> Flush -> Linger -> Closed
+//!                                   \-> Tunnel -------------------------^
+//! ```
+//!
+//! What goes in: events. What comes out: requests understood one by one, each of them an [`Exchange`] or an answer of
+//! our own, and in the end a reason from `close.rs`. It owns: the client's connection, its deadlines, and the exchange in
+//! progress. Always true: answers leave in the order of the requests; a failure goes through [`HttpSession::fail`].
+
+use arrayvec::ArrayString;
+
+use crate::clock::Moment;
+use crate::close::Close;
+use crate::config::model::{Action, Http, contains};
+use crate::counters::Count;
+use crate::http::h1::head::{HeadLimits, Parse, Scratch, parse_request};
+use crate::http::h1::write::{Forward, write_request};
+use crate::http::message::{Framing, Method, Request, Version};
+use crate::http::rules::FieldRules;
+use crate::ids::HttpId;
+use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, PROGRESS_BYTES_MIN};
+use crate::net::Ends;
+use crate::tls::{ClientCertificate, Pipe, TlsError};
+
+use super::answers::{self, Own};
+use super::conn::Conn;
+use super::dial::Around;
+use super::exchange::{Exchange, Outcome, count_status};
+use super::relay::BodyIn;
+use super::tcp::{Pace, take_proxy_header, tunnel};
+use super::timers::{Deadlines, Timer};
+use super::{Cx, Event, Leg, Op};
+use crate::buf::Chunk;
+
+/// Where the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A PROXY protocol header must come.
+    Proxy,
+    /// A TLS handshake is in progress.
+    Handshake,
+    /// Between requests, or a head is incomplete.
+    Head,
+    /// A request is being answered by a server.
+    Exchange,
+    /// Bytes flow freely (after 101).
+    Tunnel,
+    /// The last answer is leaving.
+    Flush,
+    /// The last answer left; what still comes is dropped until the client closes.
+    Linger,
+    /// The client's leg is closed.
+    Closed,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct HttpSession {
+    site: HttpId,
+    ends: Ends,
+    /// The client's address as text, for the forwarded fields.
+    client: ArrayString<46>,
+    front: Conn,
+    phase: Phase,
+    deadlines: Deadlines,
+    exchange: Option<Box<Exchange>>,
+    next_leg: u32,
+    requests: u64,
+    /// Bytes that passed on the client's connection, both ways, and what it was when progress was last judged.
+    moved: u64,
+    judged: u64,
+    lingered: u64,
+    /// The connection ends after the exchange in progress.
+    closing: bool,
+    /// The client announced the end itself and owes nothing: no lingering.
+    client_ends: bool,
+    /// A part of a head came.
+    head_begun: bool,
+    /// Bytes of a request may follow that nobody is going to read.
+    owing: bool,
+    method: Method,
+    version: Version,
+}
+
+impl HttpSession {
+    /// The session of a connection that was just accepted.
+    pub fn new(site: HttpId, ends: Ends, refuse: Option<Close>, cx: &mut Cx<'_>) -> Self {
+        let mut session = Self {
+            client: address_text(&ends),
+            ends,
+            front: Conn::plain(),
+            phase: Phase::Head,
+            deadlines: Deadlines::default(),
+            exchange: None,
+            next_leg: 0,
+            requests: 0,
+            moved: 0,
+            judged: 0,
+            lingered: 0,
+            closing: false,
+            client_ends: false,
+            head_begun: false,
+            owing: true,
+            method: Method::Get,
+            version: Version::Http11,
+            site,
+        };
+        let site = session.site(cx);
+        if site.accept_proxy.is_some() {
+            session.phase = Phase::Proxy;
+            session.deadlines.set(Timer::Client, cx.now + site.times.handshake);
+        } else {
+            session.begin(cx);
+        }
+        if let Some(close) = refuse {
+            session.refuse(close, cx);
+        }
+        session
+    }
+
+    fn site<'a>(&self, cx: &Cx<'a>) -> &'a Http {
+        let config = cx.config;
+        &config.http[self.site.index()]
+    }
+
+    /// Tells what happened.
+    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
+        match event {
+            Event::Received(Leg::Front, chunk) => self.on_client_bytes(chunk, cx),
+            Event::Eof(Leg::Front) => self.front.ended(),
+            Event::Sent(Leg::Front, chain, bytes) => {
+                cx.counters.add(Count::BytesOut, bytes as u64);
+                self.moved += bytes as u64;
+                self.front.sent(chain, bytes, cx.pool);
+                self.touch_tunnel(cx);
+            }
+            Event::Failed(Leg::Front, _) => self.client_lost(cx),
+            Event::SendFailed(Leg::Front, _) => {
+                self.front.deafen(cx.pool);
+                self.client_lost(cx);
+            }
+            Event::Tick => self.on_tick(cx),
+            Event::Drain => self.on_drain(cx),
+            Event::Kill => self.end(Close::Drained, cx),
+            Event::Turn => {
+                self.with_exchange(cx, |exchange, around, cx| {
+                    let waits = exchange.dial.link.is_none();
+                    if waits { exchange.dial.choose(true, around, cx).into() } else { Outcome::Going }
+                });
+            }
+            back => self.on_server(back, cx),
+        }
+        self.run(cx);
+    }
+
+    /// Asks what bytes should flow.
+    pub fn pump(&mut self, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.front.pump(Leg::Front, true, cx);
+        if let Some(exchange) = &mut self.exchange
+            && let Some(link) = &mut exchange.dial.link
+            && !link.is_connecting()
+        {
+            link.conn.pump(link.leg, true, cx);
+        }
+        let owing = self.exchange.as_ref().is_some_and(|exchange| !exchange.body.is_done());
+        if (owing || !self.front.is_flushed()) && self.phase != Phase::Tunnel {
+            self.deadlines.set_once(Timer::Progress, cx.now + self.site(cx).times.progress);
+        }
+    }
+
+    /// The earliest moment at which a tick is useful.
+    pub fn deadline(&self) -> Moment {
+        self.deadlines.earliest()
+    }
+
+    /// True when every leg is closed.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Pages held.
+    pub fn pages(&self) -> usize {
+        self.front.pages() + self.exchange.as_ref().map_or(0, |exchange| exchange.pages())
+    }
+
+    /// Goes on with TLS or with the first head.
+    fn begin(&mut self, cx: &mut Cx<'_>) {
+        let site = self.site(cx);
+        let Some(tls) = &site.tls else {
+            self.phase = Phase::Head;
+            self.deadlines.set(Timer::Client, cx.now + site.times.head);
+            return;
+        };
+        self.phase = Phase::Handshake;
+        self.deadlines.set(Timer::Client, cx.now + site.times.handshake);
+        if let Err(error) = Pipe::accept(tls).and_then(|pipe| self.front.secure(pipe, cx.pool)) {
+            self.on_tls_error(&error, cx);
+        }
+    }
+
+    /// Ends a connection that is one too many: an answer in plain HTTP, nothing within TLS (a handshake costs more than
+    /// the connection that is refused).
+    fn refuse(&mut self, close: Close, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Head {
+            self.fail(close, cx);
+        } else {
+            self.end(close, cx);
+        }
+    }
+
+    fn on_client_bytes(&mut self, chunk: Chunk, cx: &mut Cx<'_>) {
+        let bytes = chunk.len() as u64;
+        cx.counters.add(Count::BytesIn, bytes);
+        self.moved += bytes;
+        if let Err(error) = self.front.received(chunk, cx.pool) {
+            self.on_tls_error(&error, cx);
+        }
+        self.touch_tunnel(cx);
+    }
+
+    fn touch_tunnel(&mut self, cx: &Cx<'_>) {
+        if self.phase == Phase::Tunnel {
+            self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.tunnel);
+        }
+    }
+
+    fn on_tls_error(&mut self, error: &TlsError, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Handshake && matches!(error, TlsError::NotTls) {
+            self.front.unsecure(cx.pool);
+            self.phase = Phase::Head;
+            self.fail(Close::PlainOnTls, cx);
+            return;
+        }
+        let close = if self.phase == Phase::Handshake { Close::TlsHandshake } else { Close::TlsBroken };
+        cx.counters.close(close);
+        self.drop_exchange(cx);
+        // An alert may be waiting: it leaves, then the connection ends.
+        self.front.inbox.clear(cx.pool);
+        self.flush(false);
+    }
+
+    fn on_server(&mut self, event: Event, cx: &mut Cx<'_>) {
+        let link = self.exchange.as_ref().and_then(|exchange| exchange.dial.link.as_ref());
+        if event.leg() != link.map(|link| link.leg) {
+            debug_assert!(false, "an event for a leg that this session gave up: {event:?}");
+            event.discard(cx.pool);
+            return;
+        }
+        self.touch_tunnel(cx);
+        self.with_exchange(cx, |exchange, around, cx| exchange.on_server(event, around, cx));
+    }
+
+    /// Runs `act` on the exchange in progress and obeys its outcome.
+    fn with_exchange(
+        &mut self,
+        cx: &mut Cx<'_>,
+        act: impl FnOnce(&mut Exchange, &mut Around<'_>, &mut Cx<'_>) -> Outcome,
+    ) -> Outcome {
+        let Some(mut exchange) = self.exchange.take() else { return Outcome::Going };
+        let mut around = Around {
+            ends: self.ends,
+            front: &mut self.front,
+            deadlines: &mut self.deadlines,
+            next_leg: &mut self.next_leg,
+        };
+        let outcome = act(&mut exchange, &mut around, cx);
+        self.closing = exchange.closing;
+        self.owing = !exchange.body.is_done();
+        self.exchange = Some(exchange);
+        match outcome {
+            Outcome::Going => {}
+            Outcome::Complete => self.next_request(cx),
+            Outcome::AnsweredEarly => {
+                self.drop_exchange(cx);
+                self.flush(true);
+            }
+            Outcome::Switched => {
+                self.phase = Phase::Tunnel;
+                self.deadlines = Deadlines::default();
+                self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.tunnel);
+            }
+            Outcome::Failed(close) => self.fail(close, cx),
+        }
+        outcome
+    }
+
+    /// Goes through the phases as far as the bytes at hand allow.
+    fn run(&mut self, cx: &mut Cx<'_>) {
+        loop {
+            let before = self.phase;
+            let again = match self.phase {
+                Phase::Proxy => self.run_proxy(cx),
+                Phase::Handshake => self.run_handshake(cx),
+                Phase::Head => self.run_head(cx),
+                Phase::Exchange => {
+                    let site = self.site(cx);
+                    self.with_exchange(cx, |exchange, around, cx| exchange.step(site, around, cx));
+                    self.phase != Phase::Exchange
+                }
+                Phase::Tunnel => self.run_tunnel(cx),
+                Phase::Flush => self.run_flush(cx),
+                Phase::Linger => self.run_linger(cx),
+                Phase::Closed => false,
+            };
+            if !again && self.phase == before {
+                break;
+            }
+        }
+    }
+
+    fn run_proxy(&mut self, cx: &mut Cx<'_>) -> bool {
+        let networks = self.site(cx).accept_proxy.as_deref().unwrap_or_default();
+        match take_proxy_header(&mut self.front, networks, &mut self.ends, cx) {
+            None => false,
+            Some(Ok(())) => {
+                self.client = address_text(&self.ends);
+                self.begin(cx);
+                true
+            }
+            Some(Err(close)) => {
+                self.end(close, cx);
+                false
+            }
+        }
+    }
+
+    fn run_handshake(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.front.is_handshaking() {
+            if self.front.is_eof() {
+                self.end(Close::TlsHandshake, cx);
+            }
+            return false;
+        }
+        cx.counters.add(Count::TlsHandshakes, 1);
+        if self.front.pipe().is_some_and(Pipe::resumed) {
+            cx.counters.add(Count::TlsResumed, 1);
+        }
+        self.phase = Phase::Head;
+        self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
+        true
+    }
+
+    /// Understands one head and begins to answer it.
+    fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(mut chunk) = self.front.inbox.pop() else {
+            if self.front.is_eof() {
+                let close = if self.head_begun { Close::ClientGone } else { Close::ClientClosed };
+                self.end(close, cx);
+            }
+            return false;
+        };
+        let bounds = &self.site(cx).limits;
+        let limits = HeadLimits {
+            head_bytes_max: bounds.head_bytes_max,
+            fields_max: bounds.fields_max,
+            target_bytes_max: bounds.target_bytes_max,
+        };
+        let (used, begun) = {
+            let mut scratch = Scratch::new();
+            match parse_request(chunk.bytes(), &limits, &mut scratch) {
+                Parse::Done(request) => (request.head_bytes, self.begin_request(&request, cx)),
+                Parse::NeedMore => (0, Begun::NeedMore),
+                Parse::Bad(bad, _) => {
+                    self.owing = true;
+                    (0, Begun::Failed(bad.close()))
+                }
+            }
+        };
+        if !matches!(begun, Begun::Starved) {
+            chunk.advance(used);
+        }
+        self.front.inbox.push_front(chunk, cx.pool);
+        self.head_begun &= used == 0;
+        match begun {
+            Begun::NeedMore => self.more_head(cx),
+            Begun::Starved => {
+                cx.starved = true;
+                false
+            }
+            Begun::Failed(close) => {
+                self.fail(close, cx);
+                true
+            }
+            Begun::Answered => true,
+            Begun::Exchange(exchange) => {
+                self.exchange = Some(exchange);
+                self.phase = Phase::Exchange;
+                self.deadlines.clear(Timer::Client);
+                self.with_exchange(cx, |exchange, around, cx| exchange.dial.choose(false, around, cx).into());
+                true
+            }
+        }
+    }
+
+    /// A head is incomplete.
+    fn more_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.front.inbox.join_front(cx.pool) {
+            return true;
+        }
+        if !self.head_begun {
+            self.head_begun = true;
+            self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
+        }
+        if self.front.is_eof() {
+            self.end(Close::ClientGone, cx);
+        }
+        false
+    }
+
+    fn begin_request(&mut self, request: &Request<'_>, cx: &mut Cx<'_>) -> Begun {
+        let body = match request.framing {
+            Framing::None | Framing::Length(0) => BodyIn::Done,
+            Framing::Length(length) => BodyIn::Length(length),
+            Framing::Chunked => BodyIn::Chunked(Box::default()),
+        };
+        self.method = request.method;
+        self.version = request.version;
+        self.requests += 1;
+        self.owing = !body.is_done();
+        let site = self.site(cx);
+        let more = request.keep_alive && !cx.draining && self.requests < site.limits.requests_max;
+        self.closing = !more;
+        self.client_ends = !request.keep_alive && body.is_done();
+        cx.counters.add(Count::Requests, 1);
+        if request.expect_other {
+            return Begun::Failed(Close::ExpectationFailed);
+        }
+        if matches!(request.framing, Framing::Length(length) if length > site.limits.body_bytes_max) {
+            return Begun::Failed(Close::BodyTooLarge);
+        }
+        if self.is_misdirected(request, site) {
+            return Begun::Failed(Close::Misdirected);
+        }
+        let Some(found) = site.routes.find(request.host, request.target.path()) else {
+            return Begun::Failed(Close::NoRoute);
+        };
+        let own = match &found.value.action {
+            Action::Pool(pool) => {
+                let Some(page) = cx.pool.take() else { return Begun::Starved };
+                let mut head = Chunk::empty(page);
+                let Some(written) = self.rewrite(request, &found.value.request, &mut head, cx) else {
+                    cx.pool.give(head.into_page());
+                    return Begun::Failed(Close::HeadTooLarge);
+                };
+                head.filled(written);
+                let mut exchange = Exchange::new(request, found.index, *pool, head, body, self.closing);
+                exchange.limit_body(site.limits.body_bytes_max);
+                return Begun::Exchange(Box::new(exchange));
+            }
+            Action::Redirect(redirect) => Own::Redirect(redirect, request),
+            Action::Answer(answer) => Own::Page(answer),
+        };
+        self.answer(&own, cx)
+    }
+
+    /// A request for a site that the client's certificate was not checked for (CVE-2025-23419 and its kind).
+    fn is_misdirected(&self, request: &Request<'_>, site: &Http) -> bool {
+        match (&site.tls, self.front.pipe()) {
+            (Some(tls), Some(pipe)) => {
+                let asked = tls.client_certificate() != ClientCertificate::Off;
+                asked
+                    && pipe.server_name().is_some_and(|name| !name.eq_ignore_ascii_case(request.host_name()))
+            }
+            _ => false,
+        }
+    }
+
+    fn rewrite(
+        &self,
+        request: &Request<'_>,
+        rules: &FieldRules,
+        head: &mut Chunk,
+        cx: &Cx<'_>,
+    ) -> Option<usize> {
+        let site = self.site(cx);
+        let client = self.ends.client.map(|client| client.ip());
+        let subject = site.client_subject_field.as_deref().map(|name| {
+            let value = self.front.pipe().and_then(Pipe::subject);
+            (name, value)
+        });
+        let host_default = if request.host.is_empty() { self.local_host() } else { String::new() };
+        let forward = Forward {
+            client_text: &self.client,
+            proto: if site.tls.is_some() { "https" } else { "http" },
+            trusted: client.is_some_and(|client| contains(&site.trusted_proxies, client)),
+            forwarded: site.forwarded,
+            subject,
+            host_default: &host_default,
+            keep_alive: !cx.draining,
+            upgrade: request.upgrade.is_some(),
+        };
+        write_request(request, &forward, rules, head.tail_mut())
+    }
+
+    /// The authority for an HTTP/1.0 request that named none: the address that the client connected to.
+    fn local_host(&self) -> String {
+        self.ends.local.map_or_else(|| "localhost".to_owned(), |local| local.to_string())
+    }
+
+    /// Queues an answer of our own. A body that nobody is going to read ends the connection.
+    fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Begun {
+        let last = self.closing || self.owing || cx.draining;
+        let about = answers::About { method: self.method, version: self.version, last, date: cx.date };
+        let Some(status) = answers::queue(own, &about, &mut self.front.outbox, cx.pool) else {
+            return Begun::Starved;
+        };
+        count_status(status, cx);
+        self.closing = last;
+        if last {
+            self.flush(self.owing || !self.client_ends);
+        } else {
+            self.rest(cx);
+        }
+        Begun::Answered
+    }
+
+    /// Waits for the next request.
+    fn rest(&mut self, cx: &Cx<'_>) {
+        self.phase = Phase::Head;
+        self.deadlines.clear(Timer::Progress);
+        self.judged = self.moved;
+        self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
+    }
+
+    fn next_request(&mut self, cx: &mut Cx<'_>) {
+        self.exchange = None;
+        if self.closing || cx.draining {
+            self.flush(!self.client_ends);
+        } else {
+            self.rest(cx);
+        }
+    }
+
+    fn drop_exchange(&mut self, cx: &mut Cx<'_>) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.abandon(cx);
+        }
+        self.deadlines.clear(Timer::Server);
+    }
+
+    /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
+    fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
+        let exchange = self.exchange.as_ref();
+        let started = exchange.is_some_and(|exchange| exchange.started);
+        let cut = exchange.is_some_and(|exchange| exchange.cut_looks_complete());
+        self.drop_exchange(cx);
+        let status = if started || self.front.is_deaf() { None } else { close.status() };
+        let Some(status) = status else {
+            return if cut { self.reset(close, cx) } else { self.end(close, cx) };
+        };
+        let page = self.site(cx).error_pages.get(&status);
+        let own = page.map_or(Own::Status(status), Own::Page);
+        if matches!(self.answer(&own, cx), Begun::Starved) {
+            self.end(Close::NoMemory, cx);
+        } else {
+            cx.counters.close(close);
+        }
+    }
+
+    /// Lets what is queued leave, then ends; with `linger` what the client still sends is read and dropped for a while.
+    fn flush(&mut self, linger: bool) {
+        self.phase = Phase::Flush;
+        self.client_ends = !linger;
+        self.deadlines.clear(Timer::Client);
+        if linger {
+            self.front.shut_when_flushed();
+        } else {
+            self.front.say_goodbye();
+        }
+    }
+
+    fn run_flush(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.lingered += self.front.inbox.len() as u64;
+        self.front.inbox.clear(cx.pool);
+        if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
+            self.close(cx);
+            return false;
+        }
+        if !self.client_ends && self.front.is_shut() {
+            self.phase = Phase::Linger;
+            self.deadlines.set(Timer::Client, cx.now + LINGER_TIME);
+        }
+        false
+    }
+
+    fn run_linger(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.lingered += self.front.inbox.len() as u64;
+        self.front.inbox.clear(cx.pool);
+        if self.front.is_eof() || self.lingered > LINGER_BYTES_MAX {
+            self.close(cx);
+        }
+        false
+    }
+
+    fn run_tunnel(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(exchange) = &mut self.exchange else { return false };
+        let Some(link) = &mut exchange.dial.link else { return false };
+        if tunnel(&mut self.front, &mut link.conn, cx) == Pace::Done {
+            self.end(Close::TunnelDone, cx);
+        }
+        false
+    }
+
+    /// Ends at once, without an answer.
+    fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        cx.counters.close(close);
+        self.drop_exchange(cx);
+        self.close(cx);
+    }
+
+    fn reset(&mut self, close: Close, cx: &mut Cx<'_>) {
+        cx.counters.close(close);
+        self.drop_exchange(cx);
+        self.front.clear(cx.pool);
+        self.phase = Phase::Closed;
+        self.deadlines = Deadlines::default();
+        cx.ops.push(Op::Reset(Leg::Front));
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        self.front.clear(cx.pool);
+        self.phase = Phase::Closed;
+        self.deadlines = Deadlines::default();
+        cx.ops.push(Op::Close(Leg::Front));
+    }
+
+    fn client_lost(&mut self, cx: &mut Cx<'_>) {
+        let close = match self.phase {
+            Phase::Head if !self.head_begun && self.front.inbox.is_empty() => Close::ClientClosed,
+            Phase::Flush | Phase::Linger => Close::Done,
+            _ => Close::ClientReset,
+        };
+        self.end(close, cx);
+    }
+
+    fn on_drain(&mut self, cx: &mut Cx<'_>) {
+        // A connection that never asked anything has its first request on the way: it gets its answer.
+        if self.phase == Phase::Head && self.requests > 0 && !self.head_begun && self.front.inbox.is_empty() {
+            cx.counters.close(Close::Drained);
+            self.flush(true);
+        }
+        self.closing = true;
+    }
+
+    fn on_tick(&mut self, cx: &mut Cx<'_>) {
+        if self.deadlines.take_due(Timer::Client, cx.now) {
+            match self.phase {
+                Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
+                Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
+                    self.fail(Close::HeadTimeout, cx);
+                }
+                Phase::Head => self.end(Close::IdleTimeout, cx),
+                Phase::Tunnel => self.end(Close::TunnelTimeout, cx),
+                Phase::Linger => self.close(cx),
+                Phase::Exchange | Phase::Flush | Phase::Closed => {}
+            }
+        }
+        if self.deadlines.take_due(Timer::Server, cx.now) {
+            self.with_exchange(cx, Exchange::on_server_late);
+        }
+        if self.deadlines.take_due(Timer::Progress, cx.now) {
+            self.judge_progress(cx);
+        }
+    }
+
+    /// A client must move some bytes within each span while it owes a body or has an answer to read.
+    fn judge_progress(&mut self, cx: &mut Cx<'_>) {
+        let progressed = self.moved - self.judged >= PROGRESS_BYTES_MIN;
+        self.judged = self.moved;
+        let owes_body = self.exchange.as_ref().is_some_and(|exchange| exchange.waits_for_client(&self.front));
+        let owes_reading = !self.front.is_flushed();
+        if progressed || !(owes_body || owes_reading) {
+            return;
+        }
+        if owes_reading {
+            self.end(Close::SlowReader, cx);
+        } else {
+            self.fail(Close::BodyTimeout, cx);
+        }
+    }
+}
+
+/// How a request began.
+enum Begun {
+    /// The head is incomplete.
+    NeedMore,
+    /// No page was free: again later.
+    Starved,
+    /// It is answered with an error.
+    Failed(Close),
+    /// It was answered.
+    Answered,
+    /// A server answers it.
+    Exchange(Box<Exchange>),
+}
+
+fn address_text(ends: &Ends) -> ArrayString<46> {
+    use std::fmt::Write;
+    let mut text = ArrayString::new();
+    let written = match ends.client {
+        Some(client) => write!(text, "{}", client.ip().to_canonical()),
+        None => write!(text, "unix"),
+    };
+    debug_assert!(written.is_ok(), "46 bytes hold every address");
+    text
+}
