@@ -202,7 +202,7 @@ both_engines! {
         let at = address();
         let config = site(at, "", "keep_alive = false", &[origin.address]) + "[workers]\ncount = 1\n";
         let gate = Ringgate::start(engine, &config);
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         let url = format!("http://{at}/connection");
         for _ in 0..4 {
             assert!(curl_text(&[&url]).ends_with(" 1\n"));
@@ -215,7 +215,7 @@ both_engines! {
         let at = address();
         let pool = "timeouts = { idle = \"300ms\" }";
         let gate = Ringgate::start(engine, &site(at, "", pool, &[origin.address]));
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         curl_text(&[&format!("http://{at}/whoami")]);
         eventually("the kept connection is closed", || (gate.running.descriptors() <= before).then_some(()));
     }

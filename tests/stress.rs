@@ -87,7 +87,7 @@ both_engines! {
         let at = address();
         let pool = "timeouts = { idle = \"500ms\" }";
         let gate = Ringgate::start(engine, &site(at, "", pool, &[origin.address]));
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         let mut clients: Vec<Wire> = (0..count).map(|_| Wire::connect(at)).collect();
         for round in 0..2 {
             clients.iter_mut().for_each(|client| client.send(ASK).unwrap());
@@ -171,7 +171,7 @@ both_engines! {
         let gate = Ringgate::start(engine, &site(at, "", pool, &[a.address, b.address]));
         let url = format!("http://{at}/whoami");
         curl_text(&[&url]);
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         let load = Load::start(&url, 64, sized(4, 10) as u32);
         std::thread::sleep(Duration::from_secs(1));
         b.stop();
@@ -189,7 +189,7 @@ both_engines! {
         let at = address();
         let pool = "timeouts = { idle = \"500ms\" }";
         let gate = Ringgate::start(engine, &site(at, "", pool, &[origin.address]));
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         // Every answer closes its connection: HTTP/1.0 without keep-alive, by ab.
         let output = Command::new(program("ab", "apache2-utils"))
             .args(["-n", &sized(3_000, 30_000).to_string(), "-c", "50", "-q", &format!("http://{at}/whoami")])
@@ -208,7 +208,7 @@ both_engines! {
         let at = address();
         let pool = "timeouts = { idle = \"500ms\" }";
         let gate = Ringgate::start(engine, &site(at, "", pool, &[origin.address]));
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         let upload = "PUT /put/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nsome";
         let parts = ["", "GET", "GET / HTTP/1.1\r\nHost: x\r\n", ASK, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n", upload];
         for round in 0..sized(20, 200) {

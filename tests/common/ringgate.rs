@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use super::{Engine, Running, is_listening};
+use super::{Engine, Running, eventually, is_listening};
 
 /// A running ringgate.
 #[derive(Debug)]
@@ -50,6 +50,18 @@ impl Ringgate {
         let listen = listen_addresses(&config);
         running.wait_until("it listens", || listen.iter().all(|address| is_listening(*address)));
         Self { running, folder }
+    }
+
+    /// Open descriptors, once their number has not changed for a while: each worker opens its own at the start.
+    #[track_caller]
+    pub fn settled(&self) -> usize {
+        let (mut before, mut same) = (0, 0);
+        eventually("the number of descriptors settles", || {
+            let now = self.running.descriptors();
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+            (same == 20).then_some(now)
+        })
     }
 
     /// Its folder: relative paths of its configuration start here.
