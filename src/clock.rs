@@ -31,6 +31,7 @@ impl Add<Duration> for Moment {
     type Output = Self;
 
     /// Saturates below [`Moment::NEVER`]: a very long wait is long, not unset.
+    #[allow(clippy::suspicious_arithmetic_impl)]
     fn add(self, wait: Duration) -> Self {
         let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos).min(u64::MAX - 1))

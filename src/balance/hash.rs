@@ -11,7 +11,7 @@
 
 use std::net::IpAddr;
 
-use super::Group;
+use super::state::{Group, Member};
 use crate::net::Address;
 
 /// The number that stands for a client.
@@ -32,12 +32,28 @@ pub(super) fn server_seed(address: &Address, twin: u64) -> u64 {
 /// Chooses the member on which the client scores best among those that fit.
 pub(super) fn choose(group: &Group, client: Option<IpAddr>, fits: impl Fn(usize) -> bool) -> Option<usize> {
     let key = client_key(client);
-    let members = group.members.iter().enumerate().filter(|(at, _)| fits(*at));
     if group.equal {
-        return members.max_by_key(|(_, member)| mix(key ^ member.seed)).map(|(at, _)| at);
+        best(group, |member| mix(key ^ member.seed), fits)
+    } else {
+        best(group, |member| score(mix(key ^ member.seed), member.weight), fits)
     }
-    let scores = members.map(|(at, member)| (at, score(mix(key ^ member.seed), member.weight)));
-    scores.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
+}
+
+/// The member with the highest score. Whether a member fits is asked only if it would be the best so far: the state of
+/// most servers is not looked at.
+fn best<S: PartialOrd>(
+    group: &Group,
+    score: impl Fn(&Member) -> S,
+    fits: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let mut best: Option<(usize, S)> = None;
+    for (at, member) in group.members.iter().enumerate() {
+        let score = score(member);
+        if best.as_ref().is_none_or(|(_, highest)| score > *highest) && fits(at) {
+            best = Some((at, score));
+        }
+    }
+    best.map(|(at, _)| at)
 }
 
 /// weight / -ln(u) with u uniform in (0, 1]: the best of several is each one with a chance proportional to its weight.

@@ -21,7 +21,8 @@
 //! clients of a full server go to their second choice.
 //!
 //! Weights and membership are fixed for the life of a `Balancer`. To change them while running, build a new one from
-//! the new configuration and let each worker take it over between two turns; claims go back to the `Balancer` they came from.
+//! the new configuration and let each worker take it over between two turns; claims go back to the `Balancer` they
+//! came from.
 
 mod hash;
 mod health;
@@ -179,7 +180,8 @@ impl Balancer {
     ///
     /// The answer is a session that must be woken now, because a place came free between the pick and this call: the
     /// first in the queue, which may be the caller itself. A woken session picks with `turn`. Then it is out of the
-    /// queue if it got a server, must call [`Balancer::requeue_front`] after `Full`, or [`Balancer::abandon`] after `None`.
+    /// queue if it got a server, must call [`Balancer::requeue_front`] after `Full`, or [`Balancer::abandon`] after
+    /// `None`.
     pub fn enqueue(&self, pool: PoolId, waiter: Waiter, now: Moment) -> Result<Option<Waiter>, QueueFull> {
         let pool = &self.pools[pool.index()];
         pool.queue.enqueue(&pool.shared.waiting, waiter, || !self.is_full(pool, now))

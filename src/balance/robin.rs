@@ -82,16 +82,16 @@ fn skip(group: &Group, tickets: &AtomicU64, drawn: u64, fits: impl Fn(usize) -> 
         return None;
     }
     let turns = group.order.len() as u64;
-    let mut found = None;
     for _ in 0..SKIP_TRIES {
         let from = tickets.load(Relaxed);
         let ticket = (from..from.saturating_add(turns)).find(|ticket| fits(at(&group.order, *ticket)))?;
-        found = Some(at(&group.order, ticket));
         if tickets.compare_exchange(from, ticket.wrapping_add(1), Relaxed, Relaxed).is_ok() {
-            break;
+            return Some(at(&group.order, ticket));
         }
     }
-    found
+    // Too many others draw: one by one costs more, but nobody can interfere.
+    let draw = |_| at(&group.order, tickets.fetch_add(1, Relaxed));
+    (0..turns).map(draw).find(|at| fits(*at))
 }
 
 fn at(order: &[u32], ticket: u64) -> usize {

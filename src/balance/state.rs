@@ -1,8 +1,9 @@
 //! What workers share: the state of a server, the state of a pool, and the lists that a choice is made from.
 //!
-//! What goes in: a pool's configuration; claims and their ends. What comes out: load and places. Always true: `in_flight`
-//! of a server never exceeds its `in_flight_max`, not even for a moment (a place is taken by compare-exchange, never
-//! taken and given back), so whoever sees a full server sees places that will be released and wake a waiter.
+//! What goes in: a pool's configuration; claims and their ends. What comes out: load and places. It owns the counts.
+//! Always true: `in_flight` of a server never exceeds its `in_flight_max`, not even for a moment (a place is taken by
+//! compare-exchange, never taken and given back), so whoever sees a full server sees places that will be released and
+//! wake a waiter.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 

@@ -92,7 +92,7 @@ pub enum Done {
         /// The socket.
         sock: SockId,
     },
-    /// Another thread called [`Waker::wake`].
+    /// Another thread called [`Wake::wake`].
     Woken,
 }
 

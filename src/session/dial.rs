@@ -121,6 +121,9 @@ impl Dial {
         let client: Option<IpAddr> = around.ends.client.map(|client| client.ip());
         let key = Key { client, tried: &self.tried, now: cx.now, chance: cx.chance, turn };
         let pool = &cx.config.pools[self.pool.index()];
+        if self.attempts == 0 && !turn {
+            cx.balancer.note_request(self.pool, cx.now);
+        }
         match cx.balancer.pick(self.pool, &key) {
             Pick::Server(claim) => {
                 self.queued = false;
@@ -259,13 +262,14 @@ impl Dial {
     ) -> Result<(), Close> {
         let Some(link) = &self.link else { return Ok(()) };
         let (server, stale) = (link.server, link.reused && !link.heard);
-        self.let_go(false, cx);
-        around.deadlines.clear(Timer::Server);
+        // The balancer learns of the failure before the place is free again.
         if stale {
             cx.counters.add(Count::ServerStale, 1);
         } else {
             note_failure(server, close, cx);
         }
+        self.let_go(false, cx);
+        around.deadlines.clear(Timer::Server);
         self.last_failure = Some(close);
         if !may_retry || !close.may_retry() {
             return Err(close);
@@ -292,6 +296,13 @@ impl Dial {
 /// Has a session told that a place may be free.
 fn wake(waiter: Option<Waiter>, cx: &mut Cx<'_>) {
     cx.ops.extend(waiter.map(Op::Wake));
+}
+
+/// Tells the balancer that a server answered.
+pub fn note_success(link: &Link, pool: PoolId, cx: &mut Cx<'_>) {
+    if cx.balancer.worked(link.server, cx.now) {
+        wake(cx.balancer.wake_next(pool, cx.now), cx);
+    }
 }
 
 /// Tells the balancer that a server failed.

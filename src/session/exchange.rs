@@ -17,7 +17,7 @@ use crate::ids::PoolId;
 use crate::limits::INTERIM_MAX;
 
 use super::conn::{Conn, push_or_copy};
-use super::dial::{Around, Dial, note_failure};
+use super::dial::{Around, Dial, note_failure, note_success};
 use super::relay::{BodyIn, BodyOut, Moved, end_until_close, relay};
 use super::timers::Timer;
 use super::{Cx, Event, Reuse};
@@ -352,7 +352,7 @@ impl Exchange {
         self.answer_out = out;
         count_status(response.status, cx);
         if let Some(link) = &self.dial.link {
-            let _ = cx.balancer.worked(link.server, cx.now);
+            note_success(link, self.dial.pool, cx);
         }
         around.deadlines.set(Timer::Server, cx.now + self.times(cx).times.progress);
         HeadStep::Taken

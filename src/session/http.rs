@@ -13,22 +13,20 @@ use arrayvec::ArrayString;
 
 use crate::clock::Moment;
 use crate::close::Close;
-use crate::config::model::{Action, Http, contains};
+use crate::config::model::Http;
 use crate::counters::Count;
 use crate::http::h1::head::{HeadLimits, Parse, Scratch, parse_request};
-use crate::http::h1::write::{Forward, write_request};
-use crate::http::message::{Framing, Method, Request, Version};
-use crate::http::rules::FieldRules;
+use crate::http::message::{Method, Version};
 use crate::ids::HttpId;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, PROGRESS_BYTES_MIN};
 use crate::net::Ends;
-use crate::tls::{ClientCertificate, Pipe, TlsError};
+use crate::tls::{Pipe, TlsError};
 
-use super::answers::{self, Own};
+use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
-use super::exchange::{Exchange, Outcome, count_status};
-use super::relay::BodyIn;
+use super::exchange::{Exchange, Outcome};
+use super::request::Begun;
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
@@ -58,30 +56,30 @@ enum Phase {
 /// A client's connection.
 #[derive(Debug)]
 pub struct HttpSession {
-    site: HttpId,
-    ends: Ends,
+    pub(super) site: HttpId,
+    pub(super) ends: Ends,
     /// The client's address as text, for the forwarded fields.
-    client: ArrayString<46>,
-    front: Conn,
+    pub(super) client: ArrayString<46>,
+    pub(super) front: Conn,
     phase: Phase,
     deadlines: Deadlines,
     exchange: Option<Box<Exchange>>,
     next_leg: u32,
-    requests: u64,
+    pub(super) requests: u64,
     /// Bytes that passed on the client's connection, both ways, and what it was when progress was last judged.
     moved: u64,
     judged: u64,
     lingered: u64,
     /// The connection ends after the exchange in progress.
-    closing: bool,
+    pub(super) closing: bool,
     /// The client announced the end itself and owes nothing: no lingering.
-    client_ends: bool,
+    pub(super) client_ends: bool,
     /// A part of a head came.
     head_begun: bool,
     /// Bytes of a request may follow that nobody is going to read.
-    owing: bool,
-    method: Method,
-    version: Version,
+    pub(super) owing: bool,
+    pub(super) method: Method,
+    pub(super) version: Version,
 }
 
 impl HttpSession {
@@ -120,7 +118,7 @@ impl HttpSession {
         session
     }
 
-    fn site<'a>(&self, cx: &Cx<'a>) -> &'a Http {
+    pub(super) fn site<'a>(&self, cx: &Cx<'a>) -> &'a Http {
         let config = cx.config;
         &config.http[self.site.index()]
     }
@@ -412,115 +410,8 @@ impl HttpSession {
         false
     }
 
-    fn begin_request(&mut self, request: &Request<'_>, cx: &mut Cx<'_>) -> Begun {
-        let body = match request.framing {
-            Framing::None | Framing::Length(0) => BodyIn::Done,
-            Framing::Length(length) => BodyIn::Length(length),
-            Framing::Chunked => BodyIn::Chunked(Box::default()),
-        };
-        self.method = request.method;
-        self.version = request.version;
-        self.requests += 1;
-        self.owing = !body.is_done();
-        let site = self.site(cx);
-        let more = request.keep_alive && !cx.draining && self.requests < site.limits.requests_max;
-        self.closing = !more;
-        self.client_ends = !request.keep_alive && body.is_done();
-        cx.counters.add(Count::Requests, 1);
-        if request.expect_other {
-            return Begun::Failed(Close::ExpectationFailed);
-        }
-        if matches!(request.framing, Framing::Length(length) if length > site.limits.body_bytes_max) {
-            return Begun::Failed(Close::BodyTooLarge);
-        }
-        if self.is_misdirected(request, site) {
-            return Begun::Failed(Close::Misdirected);
-        }
-        let Some(found) = site.routes.find(request.host, request.target.path()) else {
-            return Begun::Failed(Close::NoRoute);
-        };
-        let own = match &found.value.action {
-            Action::Pool(pool) => {
-                let Some(page) = cx.pool.take() else { return Begun::Starved };
-                let mut head = Chunk::empty(page);
-                let Some(written) = self.rewrite(request, &found.value.request, &mut head, cx) else {
-                    cx.pool.give(head.into_page());
-                    return Begun::Failed(Close::HeadTooLarge);
-                };
-                head.filled(written);
-                let mut exchange = Exchange::new(request, found.index, *pool, head, body, self.closing);
-                exchange.limit_body(site.limits.body_bytes_max);
-                return Begun::Exchange(Box::new(exchange));
-            }
-            Action::Redirect(redirect) => Own::Redirect(redirect, request),
-            Action::Answer(answer) => Own::Page(answer),
-        };
-        self.answer(&own, cx)
-    }
-
-    /// A request for a site that the client's certificate was not checked for (CVE-2025-23419 and its kind).
-    fn is_misdirected(&self, request: &Request<'_>, site: &Http) -> bool {
-        match (&site.tls, self.front.pipe()) {
-            (Some(tls), Some(pipe)) => {
-                let asked = tls.client_certificate() != ClientCertificate::Off;
-                asked
-                    && pipe.server_name().is_some_and(|name| !name.eq_ignore_ascii_case(request.host_name()))
-            }
-            _ => false,
-        }
-    }
-
-    fn rewrite(
-        &self,
-        request: &Request<'_>,
-        rules: &FieldRules,
-        head: &mut Chunk,
-        cx: &Cx<'_>,
-    ) -> Option<usize> {
-        let site = self.site(cx);
-        let client = self.ends.client.map(|client| client.ip());
-        let subject = site.client_subject_field.as_deref().map(|name| {
-            let value = self.front.pipe().and_then(Pipe::subject);
-            (name, value)
-        });
-        let host_default = if request.host.is_empty() { self.local_host() } else { String::new() };
-        let forward = Forward {
-            client_text: &self.client,
-            proto: if site.tls.is_some() { "https" } else { "http" },
-            trusted: client.is_some_and(|client| contains(&site.trusted_proxies, client)),
-            forwarded: site.forwarded,
-            subject,
-            host_default: &host_default,
-            keep_alive: !cx.draining,
-            upgrade: request.upgrade.is_some(),
-        };
-        write_request(request, &forward, rules, head.tail_mut())
-    }
-
-    /// The authority for an HTTP/1.0 request that named none: the address that the client connected to.
-    fn local_host(&self) -> String {
-        self.ends.local.map_or_else(|| "localhost".to_owned(), |local| local.to_string())
-    }
-
-    /// Queues an answer of our own. A body that nobody is going to read ends the connection.
-    fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Begun {
-        let last = self.closing || self.owing || cx.draining;
-        let about = answers::About { method: self.method, version: self.version, last, date: cx.date };
-        let Some(status) = answers::queue(own, &about, &mut self.front.outbox, cx.pool) else {
-            return Begun::Starved;
-        };
-        count_status(status, cx);
-        self.closing = last;
-        if last {
-            self.flush(self.owing || !self.client_ends);
-        } else {
-            self.rest(cx);
-        }
-        Begun::Answered
-    }
-
     /// Waits for the next request.
-    fn rest(&mut self, cx: &Cx<'_>) {
+    pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.phase = Phase::Head;
         self.deadlines.clear(Timer::Progress);
         self.judged = self.moved;
@@ -563,7 +454,7 @@ impl HttpSession {
     }
 
     /// Lets what is queued leave, then ends; with `linger` what the client still sends is read and dropped for a while.
-    fn flush(&mut self, linger: bool) {
+    pub(super) fn flush(&mut self, linger: bool) {
         self.phase = Phase::Flush;
         self.client_ends = !linger;
         self.deadlines.clear(Timer::Client);
@@ -686,20 +577,6 @@ impl HttpSession {
             self.fail(Close::BodyTimeout, cx);
         }
     }
-}
-
-/// How a request began.
-enum Begun {
-    /// The head is incomplete.
-    NeedMore,
-    /// No page was free: again later.
-    Starved,
-    /// It is answered with an error.
-    Failed(Close),
-    /// It was answered.
-    Answered,
-    /// A server answers it.
-    Exchange(Box<Exchange>),
 }
 
 fn address_text(ends: &Ends) -> ArrayString<46> {

@@ -19,6 +19,7 @@ pub mod dial;
 pub mod exchange;
 pub mod http;
 pub mod relay;
+mod request;
 pub mod tcp;
 pub mod timers;
 

@@ -14,7 +14,7 @@ use crate::proxyproto;
 use crate::tls::Pipe;
 
 use super::conn::{Conn, push_or_copy};
-use super::dial::{Around, Dial};
+use super::dial::{Around, Dial, note_success};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op, Reuse};
 
@@ -291,7 +291,8 @@ impl TcpSession {
     }
 
     fn run_relay(&mut self, cx: &mut Cx<'_>) {
-        let Some(link) = self.dial.as_mut().and_then(|dial| dial.link.as_mut()) else { return };
+        let Some(dial) = &mut self.dial else { return };
+        let Some(link) = &mut dial.link else { return };
         link.settle();
         if !link.is_open() {
             if link.conn.is_eof() {
@@ -299,7 +300,10 @@ impl TcpSession {
             }
             return;
         }
-        self.deadlines.clear(Timer::Server);
+        if self.deadlines.is_set(Timer::Server) {
+            self.deadlines.clear(Timer::Server);
+            note_success(link, dial.pool, cx);
+        }
         if tunnel(&mut self.front, &mut link.conn, cx) == Pace::Done {
             self.end(Close::TunnelDone, cx);
         }

@@ -39,6 +39,11 @@ impl Deadlines {
         }
     }
 
+    /// Whether a slot has a deadline.
+    pub const fn is_set(&self, timer: Timer) -> bool {
+        self.0[timer as usize].is_set()
+    }
+
     /// Removes a deadline.
     pub const fn clear(&mut self, timer: Timer) {
         self.0[timer as usize] = Moment::NEVER;

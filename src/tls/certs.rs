@@ -166,6 +166,22 @@ impl Store {
         self.certificates.iter().map(describe).collect()
     }
 
+    /// The first certificate many times, under other names.
+    #[cfg(test)]
+    pub(super) fn repeated(&self, count: usize, name: impl Fn(usize) -> String) -> Self {
+        let first = &self.certificates[0];
+        let certificate = |at| Certificate {
+            names: vec![name(at)],
+            key: Arc::clone(&first.key),
+            file: first.file.clone(),
+            subject: first.subject.clone(),
+            issuer: first.issuer.clone(),
+            not_before: first.not_before,
+            not_after: first.not_after,
+        };
+        Self { certificates: (0..count).map(certificate).collect() }
+    }
+
     pub(super) fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }

@@ -79,7 +79,7 @@ impl ClientTls {
                 .build()
                 .map_err(|error| CertError::general(&error.to_string(), ""))?
         } else {
-            Arc::new(Unverified(provider.signature_verification_algorithms))
+            Arc::new(Unverified::new())
         };
         let builder = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
             .with_safe_default_protocol_versions()
@@ -143,7 +143,13 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, CertError> {
 
 /// `verify = false`: any certificate will do, but the server must own its key.
 #[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
+pub(super) struct Unverified(WebPkiSupportedAlgorithms);
+
+impl Unverified {
+    pub(super) fn new() -> Self {
+        Self(provider().signature_verification_algorithms)
+    }
+}
 
 impl ServerCertVerifier for Unverified {
     fn verify_server_cert(

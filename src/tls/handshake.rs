@@ -32,7 +32,7 @@ pub(super) enum Role {
 /// What rustls keeps for a connection after the handshake: secrets for key updates, and tickets of servers.
 pub(super) enum Kernel {
     /// We are the server.
-    Server(KernelConnection<ServerConnectionData>),
+    Server(Box<KernelConnection<ServerConnectionData>>),
     /// We are the client.
     Client(Box<KernelConnection<ClientConnectionData>>),
 }
@@ -149,11 +149,20 @@ impl Handshake {
     /// Lets rustls work until it wants bytes (false) or is finished (true).
     fn turn(&mut self, out: &mut Queue, pool: &mut Pool) -> Result<bool, TlsError> {
         let mut flight = None;
-        let result = self.turn_with(&mut flight, out, pool);
-        if result.is_err() {
-            self.held.clear();
-            // The alert that rustls has queued, if any.
-            let _ = self.turn_with(&mut flight, out, pool);
+        let result = loop {
+            match self.step(&mut flight, out, pool) {
+                Ok(Next::Again) => {}
+                Ok(Next::Bytes) => break Ok(false),
+                Ok(Next::Finished) => break Ok(!self.agreed().is_handshaking()),
+                Err(error) => break Err(error),
+            }
+        };
+        // After an error rustls must not see the bytes again: it panics when it looks for a message that it has
+        // half read. While it has something to send (its alert), it looks at no bytes.
+        while result.is_err() && self.agreed().wants_write() {
+            if self.step(&mut flight, out, pool).is_err() {
+                break;
+            }
         }
         if let Some(flight) = flight {
             out.push(flight, pool);
@@ -161,29 +170,23 @@ impl Handshake {
         result
     }
 
-    fn turn_with(
+    fn step(
         &mut self,
         flight: &mut Option<Chunk>,
         out: &mut Queue,
         pool: &mut Pool,
-    ) -> Result<bool, TlsError> {
-        loop {
-            let held = &mut self.held[..];
-            let (used, next) = match &mut self.role {
-                Role::Server(connection) => step(connection.process_tls_records(held), flight, out, pool),
-                Role::Client(connection) => step(connection.process_tls_records(held), flight, out, pool),
-            };
-            if let Some(name) = names::take_asked() {
-                self.server_name = Some(name);
-            }
-            self.held.drain(..used);
-            self.seen = self.seen.saturating_sub(used);
-            match next? {
-                Next::Again => {}
-                Next::Bytes => return Ok(false),
-                Next::Finished => return Ok(!self.agreed().is_handshaking()),
-            }
+    ) -> Result<Next, TlsError> {
+        let held = &mut self.held[..];
+        let (used, next) = match &mut self.role {
+            Role::Server(connection) => on_state(connection.process_tls_records(held), flight, out, pool),
+            Role::Client(connection) => on_state(connection.process_tls_records(held), flight, out, pool),
+        };
+        if let Some(name) = names::take_asked() {
+            self.server_name = Some(name);
         }
+        self.held.drain(..used);
+        self.seen = self.seen.saturating_sub(used);
+        next
     }
 
     /// Ends the handshake: hands out the keys.
@@ -191,7 +194,7 @@ impl Handshake {
         match self.role {
             Role::Server(connection) => {
                 let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
-                Ok((secrets, Kernel::Server(kernel)))
+                Ok((secrets, Kernel::Server(Box::new(kernel))))
             }
             Role::Client(connection) => {
                 let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
@@ -202,7 +205,7 @@ impl Handshake {
 }
 
 /// Handles one state of rustls: how many bytes it has used, and what is next.
-fn step<Data>(
+fn on_state<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     flight: &mut Option<Chunk>,
     out: &mut Queue,
@@ -233,11 +236,11 @@ fn write_flight(
     pool: &mut Pool,
     mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
 ) -> Result<(), TlsError> {
-    if let Some(chunk) = flight {
-        if let Ok(count) = encode(chunk.tail_mut()) {
-            chunk.filled(count);
-            return Ok(());
-        }
+    if let Some(chunk) = flight
+        && let Ok(count) = encode(chunk.tail_mut())
+    {
+        chunk.filled(count);
+        return Ok(());
     }
     let mut chunk = Chunk::empty(pool.take().ok_or(TlsError::Starved)?);
     let written = encode(chunk.tail_mut());

@@ -251,12 +251,22 @@ impl Pipe {
         }
     }
 
-    /// Pretends that this many records were sent with the current keys.
+    /// Pretends that the keys have sealed, and opened, this many records.
     #[cfg(test)]
-    pub(super) fn set_records_sent(&mut self, count: u64) {
-        if let State::Open(traffic) = &mut self.state {
-            traffic.seal.set_number(count);
+    pub(super) fn set_numbers(&mut self, sealed: Option<u64>, opened: Option<u64>) {
+        let State::Open(traffic) = &mut self.state else { return };
+        if let Some(sealed) = sealed {
+            traffic.seal.set_number(sealed);
         }
+        if let Some(opened) = opened {
+            traffic.open.set_number(opened);
+        }
+    }
+
+    /// How many records the keys have sealed.
+    #[cfg(test)]
+    pub(super) fn records_sealed(&self) -> u64 {
+        if let State::Open(traffic) = &self.state { traffic.seal.number() } else { 0 }
     }
 
     /// Sends a record of any kind.

@@ -9,10 +9,13 @@ use rustls::{ExtractedSecrets, SupportedCipherSuite};
 use super::TlsError;
 use super::handshake::Kernel;
 use super::records::{ALERT, Direction, HANDSHAKE, Layout};
-use crate::buf::{Chunk, Pool, Queue};
+use crate::buf::{Pool, Queue};
 
 /// Records in a row that carry no application data: empty ones, alerts, key updates, tickets.
 const QUIET_RECORDS_MAX: u32 = 32;
+/// Key updates of the other side over the whole connection: each one costs us key derivation. At one an hour that is
+/// six weeks.
+const KEY_UPDATES_MAX: u32 = 1024;
 /// Bytes of a handshake message after the handshake: a ticket and its extensions.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the largest record written here: front, an alert or key update, back.
@@ -40,6 +43,10 @@ pub(super) struct Traffic {
     /// A handshake message that is not complete.
     message: Vec<u8>,
     quiet_records: u32,
+    key_updates: u32,
+    /// The other side wants us to change keys before we send data again (RFC 8446 section 4.6.3). However often it
+    /// asks, it gets one answer.
+    update_asked: bool,
     renegotiation_refused: bool,
     pub(super) peer_closed: bool,
     pub(super) closed: bool,
@@ -63,6 +70,8 @@ impl Traffic {
             suite,
             message: Vec::new(),
             quiet_records: 0,
+            key_updates: 0,
+            update_asked: false,
             renegotiation_refused: false,
             peer_closed: false,
             closed: false,
@@ -99,7 +108,7 @@ impl Traffic {
         match kind {
             ALERT if self.message.is_empty() => self.on_alert(content),
             HANDSHAKE if content.is_empty() => Err(TlsError::Unexpected),
-            HANDSHAKE if self.seal.layout() == Layout::V13 => self.on_message_bytes(content, out, pool),
+            HANDSHAKE if self.seal.layout() == Layout::V13 => self.on_message_bytes(content),
             HANDSHAKE => self.on_renegotiation(content, out, pool),
             // A change of cipher spec, and what no RFC knows.
             _ => Err(TlsError::Unexpected),
@@ -131,7 +140,7 @@ impl Traffic {
     }
 
     /// TLS 1.3: messages may share a record and may be spread over several.
-    fn on_message_bytes(&mut self, content: &[u8], out: &mut Queue, pool: &mut Pool) -> Result<(), TlsError> {
+    fn on_message_bytes(&mut self, content: &[u8]) -> Result<(), TlsError> {
         let mut held = std::mem::take(&mut self.message);
         held.extend_from_slice(content);
         let mut rest = &held[..];
@@ -142,32 +151,30 @@ impl Traffic {
             }
             let Some((body, behind)) = behind.split_at_checked(len) else { break };
             rest = behind;
-            self.on_message(kind, body, rest.is_empty(), out, pool)?;
+            self.on_message(kind, body, rest.is_empty())?;
         }
         // Only what is left is kept, and nothing is allocated when nothing is left.
         self.message = rest.to_vec();
         Ok(())
     }
 
-    fn on_message(
-        &mut self,
-        kind: u8,
-        body: &[u8],
-        last: bool,
-        out: &mut Queue,
-        pool: &mut Pool,
-    ) -> Result<(), TlsError> {
+    fn on_message(&mut self, kind: u8, body: &[u8], last: bool) -> Result<(), TlsError> {
         match (kind, body) {
             // RFC 8446 section 5.1: a message before a change of keys ends with its record.
             (KEY_UPDATE, &[0 | 1]) if !last => Err(TlsError::Unexpected),
             (KEY_UPDATE, &[asked @ (0 | 1)]) => {
+                self.key_updates += 1;
+                if self.key_updates > KEY_UPDATES_MAX {
+                    return Err(TlsError::Flood);
+                }
                 let (number, secrets) = match &mut self.kernel {
                     Some(Kernel::Server(kernel)) => kernel.update_rx_secret()?,
                     Some(Kernel::Client(kernel)) => kernel.update_rx_secret()?,
                     None => return Err(TlsError::Unexpected),
                 };
                 self.open = Direction::new(number, &secrets, self.suite)?;
-                if asked == 1 && !self.closed { self.update_keys(out, pool) } else { Ok(()) }
+                self.update_asked |= asked == 1;
+                Ok(())
             }
             (KEY_UPDATE, _) => Err(TlsError::BadMessage),
             (NEW_SESSION_TICKET, _) => match &mut self.kernel {
@@ -183,6 +190,7 @@ impl Traffic {
     /// New keys for what we send (RFC 8446 section 4.6.3), announced under the old ones.
     pub(super) fn update_keys(&mut self, out: &mut Queue, pool: &mut Pool) -> Result<(), TlsError> {
         self.write(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0], out, pool)?;
+        self.update_asked = false;
         let (number, secrets) = match &mut self.kernel {
             Some(Kernel::Server(kernel)) => kernel.update_tx_secret()?,
             Some(Kernel::Client(kernel)) => kernel.update_tx_secret()?,
@@ -192,14 +200,15 @@ impl Traffic {
         Ok(())
     }
 
-    /// Renews the keys when they have sealed nearly as many records as is safe (RFC 8446 section 5.5).
+    /// Renews the keys before data is sent: when the other side has asked for it, or when they have sealed nearly as many
+    /// records as is safe (RFC 8446 section 5.5).
     pub(super) fn renew_if_due(&mut self, out: &mut Queue, pool: &mut Pool) -> Result<(), TlsError> {
         let records_max = match self.suite {
             SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
             SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
         };
         // The last few are kept for alerts and the key update itself.
-        if self.seal.number() < records_max.saturating_sub(8) {
+        if !self.update_asked && self.seal.number() < records_max.saturating_sub(8) {
             return Ok(());
         }
         if self.kernel.is_none() { Err(TlsError::Exhausted) } else { self.update_keys(out, pool) }
@@ -223,19 +232,17 @@ impl Traffic {
         }
     }
 
-    /// Seals a few bytes that are not data, into a page of their own.
+    /// Seals a few bytes that are not data, behind what is to be sent already.
     fn write(&mut self, kind: u8, content: &[u8], out: &mut Queue, pool: &mut Pool) -> Result<(), TlsError> {
+        if pool.available() == 0 {
+            // Before a record's number is used up.
+            return Err(TlsError::Starved);
+        }
         let (front, back) = (self.seal.layout().front(), self.seal.layout().back());
         let mut record = [0; SMALL_RECORD_BYTES_MAX];
         let len = front + content.len() + back;
-        // The page is taken before the record's number is used up.
-        let mut chunk = Chunk::empty(pool.take().ok_or(TlsError::Starved)?);
         record[front..front + content.len()].copy_from_slice(content);
-        let sealed = self.seal.seal(kind, &mut record[..len]);
-        if sealed.is_ok() {
-            chunk.append(&record[..len]);
-        }
-        out.push(chunk, pool);
-        sealed
+        self.seal.seal(kind, &mut record[..len])?;
+        if out.append(&record[..len], pool) { Ok(()) } else { Err(TlsError::Internal) }
     }
 }

@@ -139,7 +139,7 @@ impl Direction {
         let sealed = match self.layout {
             Layout::V13 => self.key.seal_in_place_scatter(nonce, Aad::from(header), plain, &[kind], tail),
             Layout::V12Gcm | Layout::V12ChaCha => {
-                let aad = Aad::from(additional_12(self.number, kind, plain_len));
+                let aad = Aad::from(additional_12(self.number, [kind, 3, 3], plain_len));
                 self.key.seal_in_place_scatter(nonce, aad, plain, &[], tail)
             }
         };
@@ -167,11 +167,13 @@ impl Direction {
             Layout::V12Gcm => {
                 let mut nonce = self.iv;
                 nonce[4..].copy_from_slice(explicit);
-                let aad = Aad::from(additional_12(self.number, kind, sealed_len));
+                let aad =
+                    Aad::from(additional_12(self.number, [kind, high_version, low_version], sealed_len));
                 self.key.open_in_place(Nonce::assume_unique_for_key(nonce), aad, body)
             }
             Layout::V12ChaCha => {
-                let aad = Aad::from(additional_12(self.number, kind, sealed_len));
+                let aad =
+                    Aad::from(additional_12(self.number, [kind, high_version, low_version], sealed_len));
                 self.key.open_in_place(Nonce::assume_unique_for_key(self.nonce()), aad, body)
             }
         };
@@ -209,10 +211,10 @@ impl Direction {
 }
 
 /// RFC 5246 section 6.2.3.3: number, type, version, length.
-fn additional_12(number: u64, kind: u8, len: usize) -> [u8; 13] {
+fn additional_12(number: u64, head: [u8; 3], len: usize) -> [u8; 13] {
     let mut aad = [0; 13];
     aad[..8].copy_from_slice(&number.to_be_bytes());
-    aad[8..11].copy_from_slice(&[kind, 3, 3]);
+    aad[8..11].copy_from_slice(&head);
     aad[11..].copy_from_slice(&(len as u16).to_be_bytes());
     aad
 }

@@ -96,7 +96,7 @@ impl Tickets {
             let before = self.version.load(Ordering::Acquire);
             let keys = (load(&self.current), load(&self.previous));
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 return keys;
             }
             std::hint::spin_loop();

@@ -1,6 +1,6 @@
 //! The queue: order, bounds, and that nobody waits forever.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -126,6 +126,10 @@ struct StressWorker<'a> {
     /// Independent of the balancer: who is at which server.
     at_server: &'a [AtomicU32],
     limits: &'a [u32],
+    /// Virtual time in ms, which goes on with every request; servers fail only when there is one.
+    clock: Option<&'a AtomicU64>,
+    /// Most sessions at a time. With 1 a lost wake-up has nobody who would make up for it.
+    sessions_max: usize,
     held: Vec<Claim>,
     /// Sessions in the queue.
     waiting: Vec<Waiter>,
@@ -141,12 +145,19 @@ impl StressWorker<'_> {
         self.chance.is_multiple_of(sides)
     }
 
+    /// Lets others come in between.
+    fn dawdle(&mut self) {
+        if self.dice(2) {
+            std::thread::yield_now();
+        }
+    }
+
     fn run(mut self, requests: u32) -> (u32, u32) {
         while self.served + self.left < requests {
             while let Ok(waiter) = self.inbox.try_recv() {
                 self.woken(waiter);
             }
-            if self.started < requests && self.held.len() + self.waiting.len() < 8 {
+            if self.started < requests && self.held.len() + self.waiting.len() < self.sessions_max {
                 self.start();
             } else if !self.held.is_empty() {
                 self.finish();
@@ -168,8 +179,12 @@ impl StressWorker<'_> {
         (self.served, self.left)
     }
 
+    fn ms(&self) -> u64 {
+        self.clock.map_or(0, |clock| clock.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn key(&self, turn: bool) -> Key<'static> {
-        Key { turn, chance: self.chance, ..key(0) }
+        Key { turn, chance: self.chance, ..key(self.ms()) }
     }
 
     fn start(&mut self) {
@@ -180,11 +195,19 @@ impl StressWorker<'_> {
             Pick::Full => {
                 let waiter = Waiter { worker: WorkerId(self.id), session };
                 self.waiting.push(waiter);
-                let next = self.balancer.enqueue(POOL, waiter, at_ms(0)).expect("the queue is large enough");
+                self.dawdle();
+                let next =
+                    self.balancer.enqueue(POOL, waiter, at_ms(self.ms())).expect("the queue is large enough");
                 self.wake(next);
             }
-            Pick::None => panic!("servers never fail here"),
+            Pick::None => self.nobody(),
         }
+    }
+
+    /// No server can be used: the request is answered with 503.
+    fn nobody(&mut self) {
+        assert!(self.clock.is_some(), "servers never fail here");
+        self.left += 1;
     }
 
     fn woken(&mut self, waiter: Waiter) {
@@ -195,11 +218,18 @@ impl StressWorker<'_> {
                 self.waiting.swap_remove(at);
                 self.hold(claim);
                 if self.dice(2) {
-                    self.wake(self.balancer.wake_next(POOL, at_ms(0)));
+                    self.wake(self.balancer.wake_next(POOL, at_ms(self.ms())));
                 }
             }
-            Pick::Full => self.wake(self.balancer.requeue_front(POOL, waiter, at_ms(0))),
-            Pick::None => panic!("servers never fail here"),
+            Pick::Full => {
+                self.dawdle();
+                self.wake(self.balancer.requeue_front(POOL, waiter, at_ms(self.ms())));
+            }
+            Pick::None => {
+                self.waiting.swap_remove(at);
+                self.nobody();
+                self.wake(self.balancer.abandon(POOL, waiter));
+            }
         }
     }
 
@@ -214,6 +244,17 @@ impl StressWorker<'_> {
         let Some(claim) = self.held.pop() else { return };
         self.at_server[claim.server.index()].fetch_sub(1, Ordering::SeqCst);
         self.served += 1;
+        if self.clock.is_some() {
+            let now = at_ms(self.ms());
+            // Server 0 is down for half of the time, the others fail now and then.
+            let down = claim.server == ServerId(0) && (now.0 / 4_000_000_000).is_multiple_of(2);
+            if down || self.dice(200) {
+                self.balancer.failed(claim.server, now);
+            } else if self.balancer.worked(claim.server, now) {
+                self.wake(self.balancer.wake_next(POOL, now));
+            }
+        }
+        self.dawdle();
         self.wake(self.balancer.release(claim));
     }
 
@@ -225,39 +266,59 @@ impl StressWorker<'_> {
     }
 }
 
+/// Four workers send requests at servers with these limits, all at once.
+fn stress(kind: Balance, limits: &[u32], sessions_max: usize, clock: Option<&AtomicU64>) {
+    const WORKERS: u32 = 4;
+    const REQUESTS: u32 = 5_000;
+    let specs: Vec<Spec> = (0..).zip(limits).map(|(at, limit)| (1, at == 2, *limit)).collect();
+    let balancer = balancer(kind, 1000, &specs);
+    let at_server: Vec<AtomicU32> = limits.iter().map(|_| AtomicU32::new(0)).collect();
+    let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| channel()).unzip();
+    let worker = |id, inbox| StressWorker {
+        id,
+        balancer: &balancer,
+        inboxes: &inboxes,
+        inbox,
+        at_server: &at_server,
+        limits,
+        clock,
+        sessions_max,
+        held: Vec::new(),
+        waiting: Vec::new(),
+        started: 0,
+        served: 0,
+        left: 0,
+        chance: u64::from(id),
+    };
+    let done = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..WORKERS)
+            .zip(receivers)
+            .map(|(id, inbox)| scope.spawn(move || worker(id, inbox).run(REQUESTS)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(done.iter().map(|(served, left)| served + left).sum::<u32>(), WORKERS * REQUESTS, "{kind:?}");
+    assert!(done.iter().all(|(served, _)| *served > REQUESTS / 10), "{kind:?} {done:?}");
+    assert!(in_flight(&balancer).iter().all(|load| *load == 0), "{kind:?}");
+    assert_eq!(balancer.waiting(POOL), 0, "{kind:?}");
+}
+
+const KINDS: [Balance; 4] =
+    [Balance::RoundRobin, Balance::LeastConnections, Balance::IpHash, Balance::RandomTwo];
+
 #[test]
 fn limits_hold_and_everybody_is_served_over_many_workers() {
-    const WORKERS: u32 = 4;
-    const REQUESTS: u32 = 20_000;
-    let kinds = [Balance::RoundRobin, Balance::LeastConnections, Balance::IpHash, Balance::RandomTwo];
-    for (kind, limits) in kinds.iter().flat_map(|kind| [(*kind, &[1u32][..]), (*kind, &[2, 1, 3])]) {
-        let specs: Vec<Spec> = limits.iter().map(|limit| (1, false, *limit)).collect();
-        let balancer = balancer(kind, 1000, &specs);
-        let at_server: Vec<AtomicU32> = limits.iter().map(|_| AtomicU32::new(0)).collect();
-        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| channel()).unzip();
-        let worker = |id, inbox| StressWorker {
-            id,
-            balancer: &balancer,
-            inboxes: &inboxes,
-            inbox,
-            at_server: &at_server,
-            limits,
-            held: Vec::new(),
-            waiting: Vec::new(),
-            started: 0,
-            served: 0,
-            left: 0,
-            chance: u64::from(id),
-        };
-        let total: u32 = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..WORKERS)
-                .zip(receivers)
-                .map(|(id, inbox)| scope.spawn(move || worker(id, inbox).run(REQUESTS)))
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).map(|(served, left)| served + left).sum()
-        });
-        assert_eq!(total, WORKERS * REQUESTS, "{kind:?}");
-        assert!(in_flight(&balancer).iter().all(|load| *load == 0), "{kind:?}");
-        assert_eq!(balancer.waiting(POOL), 0, "{kind:?}");
+    for kind in KINDS {
+        stress(kind, &[1], 1, None);
+        stress(kind, &[1], 8, None);
+        stress(kind, &[2, 3], 8, None);
+    }
+}
+
+#[test]
+fn nobody_waits_forever_while_servers_fail_and_come_back() {
+    for kind in KINDS {
+        stress(kind, &[1], 1, Some(&AtomicU64::new(0)));
+        stress(kind, &[2, 1, 3], 8, Some(&AtomicU64::new(0)));
     }
 }

@@ -1,5 +1,9 @@
 //! Pipes back to back in memory, and against rustls's own connections as an oracle.
 
+mod damage;
+mod files;
+mod peers;
+mod policy;
 mod streams;
 
 use std::path::PathBuf;

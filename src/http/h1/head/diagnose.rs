@@ -145,17 +145,17 @@ impl Reader<'_> {
         for byte in b"HTTP/" {
             self.expect(*byte, BadHead::VersionInvalid)?;
         }
-        let from = self.at;
-        for part in 0..3 {
-            let byte = self.peek()?;
-            if (part == 1 && byte != b'.') || (part != 1 && !byte.is_ascii_digit()) {
-                return self.bad(BadHead::VersionInvalid);
-            }
-            self.at += 1;
+        // Digit, dot, digit: only 1.0 and 1.1 are known. Another major version is refused at its first digit.
+        match self.peek()? {
+            b'1' => self.at += 1,
+            b'0' | b'2'..=b'9' => return self.bad(BadHead::VersionUnknown),
+            _ => return self.bad(BadHead::VersionInvalid),
         }
-        if !matches!(&self.bytes[from..self.at], b"1.0" | b"1.1") {
-            self.at = from;
-            return self.bad(BadHead::VersionUnknown);
+        self.expect(b'.', BadHead::VersionInvalid)?;
+        match self.peek()? {
+            b'0' | b'1' => self.at += 1,
+            b'2'..=b'9' => return self.bad(BadHead::VersionUnknown),
+            _ => return self.bad(BadHead::VersionInvalid),
         }
         Ok(())
     }
