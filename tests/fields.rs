@@ -55,7 +55,7 @@ both_engines! {
         assert_eq!(values(&head, "x-forwarded-proto"), ["http"], "{head}");
         let list = values(&head, "forwarded").join(", ");
         assert!(list.contains("for=127.0.0.8") && !list.contains("203.0.113.9"), "{list}");
-        assert!(list.contains("proto=http") && list.contains("host=www.foobar.com"), "{list}");
+        assert!(list.contains("proto=http") && list.replace('"', "").contains("host=www.foobar.com"), "{list}");
     }
 
     fn fields_of_one_hop_are_not_forwarded(engine) {

@@ -129,7 +129,7 @@ both_engines! {
         let at = address();
         let http = "timeouts = { progress = \"300ms\" }";
         let gate = Ringgate::start(engine, &site(at, http, "", &[server.address]));
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         let mut client = Wire::connect_small(at);
         client.send(ASK).unwrap();
         eventually("the session exists", || (gate.running.descriptors() > before).then_some(()));

@@ -202,7 +202,7 @@ both_engines! {
         let at = address();
         let config = site(at, "", "keep_alive = false", &[origin.address]) + "[workers]\ncount = 1\n";
         let gate = Ringgate::start(engine, &config);
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         let url = format!("http://{at}/connection");
         for _ in 0..4 {
             assert!(curl_text(&[&url]).ends_with(" 1\n"));
@@ -215,7 +215,7 @@ both_engines! {
         let at = address();
         let pool = "timeouts = { idle = \"300ms\" }";
         let gate = Ringgate::start(engine, &site(at, "", pool, &[origin.address]));
-        let before = gate.running.descriptors();
+        let before = gate.settled();
         curl_text(&[&format!("http://{at}/whoami")]);
         eventually("the kept connection is closed", || (gate.running.descriptors() <= before).then_some(()));
     }
@@ -417,6 +417,27 @@ both_engines! {
         assert_eq!(absolute.text(), "api");
     }
 
+    fn a_rule_cannot_be_slipped_past_by_spelling(engine) {
+        let server = named("open");
+        let at = address();
+        let config = format!(
+            "[http.main]\nlisten = [\"{at}\"]\nroutes = [
+            {{ path = \"/admin\", answer = {{ status = 403, text = \"closed\" }} }},
+            {{ pool = \"main\" }} ]\n[pool.main]\nservers = [ {{ address = \"{}\" }} ]\n",
+            server.address
+        );
+        let _gate = Ringgate::start(engine, &config);
+        for path in ["/admin", "/admin/", "/admin/x", "/x/../admin", "/%61dmin", "/./admin", "/admin/../admin?x", "/x/%2e%2e/admin"] {
+            let answer = Wire::connect(at).ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            assert!([403, 400].contains(&answer.status()), "{path}: {}", answer.head);
+        }
+        for path in ["/", "/administrator", "/x/admin", "/%2561dmin"] {
+            let answer = Wire::connect(at).ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            assert_eq!(answer.text(), "open", "{path}");
+        }
+        assert!(server.text().contains("GET /%2561dmin HTTP/1.1\r\n"), "the target is forwarded as it came");
+    }
+
     fn fixed_answers_and_redirects(engine) {
         let at = address();
         let folder = tempfile::TempDir::new().unwrap();
@@ -424,7 +445,7 @@ both_engines! {
         std::fs::write(&file, "<p>from a file</p>").unwrap();
         let config = format!(
             "[http.main]\nlisten = [\"{at}\"]\nroutes = [
-            {{ path = \"/old/\", redirect = \"https://new.example\" }},
+            {{ path = \"/old/\", redirect = {{ to = \"https://new.example\" }} }},
             {{ exact = \"/text\", answer = {{ status = 403, text = \"no\" }} }},
             {{ exact = \"/json\", answer = {{ status = 200, text = \"{{}}\", content_type = \"application/json\" }} }},
             {{ exact = \"/file\", answer = {{ status = 200, file = \"{}\" }} }},

@@ -244,7 +244,7 @@ both_engines! {
         assert!(reply.text().contains("proto=https\n") && reply.text().contains("for=127.0.0.1\n"), "{}", reply.text());
     }
 
-    fn plain_http_on_a_tls_port_is_told_so(engine) {
+    fn plain_http_on_a_tls_port_gets_a_plain_400(engine) {
         let authority = Authority::new();
         let cert = authority.issue("a", &["a.test"]);
         let server = Server::ok();
@@ -253,7 +253,6 @@ both_engines! {
         let mut client = Wire::connect(at);
         let answer = client.ask("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
         assert_eq!(answer.status(), 400);
-        assert!(answer.text().to_lowercase().contains("https"), "{}", answer.text());
         client.assert_closed();
         assert_eq!(server.connections(), 0);
     }

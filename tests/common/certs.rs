@@ -1,6 +1,7 @@
 //! Certificates made for a test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -89,8 +90,11 @@ impl Authority {
         let issued = Issued { chain: at("crt"), key: at("key"), both: at("pem") };
         let chain = certificate.pem() + &self.certificate.pem();
         fs::write(&issued.chain, &chain).unwrap();
-        fs::write(&issued.key, key.serialize_pem()).unwrap();
-        fs::write(&issued.both, chain + &key.serialize_pem()).unwrap();
+        for (path, text) in [(&issued.key, key.serialize_pem()), (&issued.both, chain + &key.serialize_pem())]
+        {
+            fs::write(path, text).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         issued
     }
 }

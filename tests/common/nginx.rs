@@ -88,6 +88,11 @@ impl Nginx {
         std::fs::read(self.folder.path().join("put").join(name)).unwrap()
     }
 
+    /// Whether `/put/NAME` was uploaded here.
+    pub fn has_uploaded(&self, name: &str) -> bool {
+        self.folder.path().join("put").join(name).exists()
+    }
+
     /// Kills it: its connections are reset or closed at once.
     pub fn stop(&mut self) {
         self.running = None;

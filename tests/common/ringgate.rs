@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use super::{Engine, Running, is_listening};
+use super::{Engine, Running, eventually, is_listening};
 
 /// A running ringgate.
 #[derive(Debug)]
@@ -18,9 +19,18 @@ pub struct Ringgate {
 }
 
 impl Ringgate {
-    /// Path of the program.
+    /// Path of the program: the one built for this test, or another build named by `RINGGATE`.
     pub fn program() -> &'static Path {
-        Path::new(env!("CARGO_BIN_EXE_ringgate"))
+        static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+        PROGRAM.get_or_init(|| match std::env::var_os("RINGGATE") {
+            Some(path) => std::fs::canonicalize(path).unwrap(),
+            None => env!("CARGO_BIN_EXE_ringgate").into(),
+        })
+    }
+
+    /// Whether the program was built with optimisations.
+    pub fn is_released() -> bool {
+        !cfg!(debug_assertions) || std::env::var_os("RINGGATE").is_some()
     }
 
     /// Starts it with this configuration and waits until it listens everywhere.
@@ -40,6 +50,18 @@ impl Ringgate {
         let listen = listen_addresses(&config);
         running.wait_until("it listens", || listen.iter().all(|address| is_listening(*address)));
         Self { running, folder }
+    }
+
+    /// Open descriptors, once their number has not changed for a while: each worker opens its own at the start.
+    #[track_caller]
+    pub fn settled(&self) -> usize {
+        let (mut before, mut same) = (0, 0);
+        eventually("the number of descriptors settles", || {
+            let now = self.running.descriptors();
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+            (same == 20).then_some(now)
+        })
     }
 
     /// Its folder: relative paths of its configuration start here.

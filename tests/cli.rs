@@ -1,0 +1,331 @@
+//! The command line: the demo, `check`, `explain`, help, mistakes at start, signals.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use common::{
+    Engine, Ringgate, Running, Server, Wire, address, curl, curl_text, eventually, is_listening, site,
+};
+use tempfile::TempDir;
+
+const ASK: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// The first `SCHEME://host:port` in a text.
+fn url(text: &str, scheme: &str) -> Option<String> {
+    let start = text.find(&format!("{scheme}://"))?;
+    let end = text[start..]
+        .find(|c: char| c.is_whitespace() || "\"'),;".contains(c))
+        .map_or(text.len(), |end| start + end);
+    // A start-up text that is still being written may end inside the address.
+    (end < text.len()).then(|| text[start..end].trim_end_matches(['/', '.']).to_owned())
+}
+
+both_engines! {
+    fn the_demo_works_without_a_file(engine) {
+        let folder = TempDir::new().unwrap();
+        let arguments = ["run", "--engine", engine.flag()];
+        // Other tests may run a demo too: it must say which ports it took, or that they are taken.
+        let mut demo = eventually("a demo starts", || {
+            let mut demo = Running::start("ringgate", Ringgate::program(), &arguments, folder.path());
+            std::thread::sleep(Duration::from_millis(300));
+            match demo.ended() {
+                None => Some(demo),
+                Some(_) => {
+                    assert!(demo.text().contains("in use"), "{}", demo.text());
+                    None
+                }
+            }
+        });
+        let (http, https) = eventually("it prints its addresses", || {
+            let text = demo.text();
+            Some((url(&text, "http")?, url(&text, "https")?))
+        });
+        for (page, insecure) in [(&http, "-s"), (&https, "-k")] {
+            let pages: Vec<String> = (0..4).map(|_| curl_text(&[insecure, page])).collect();
+            let page_of = |name: &str| pages.iter().filter(|page| page.contains(&format!("server {name}"))).count();
+            let lower: Vec<String> = pages.iter().map(|page| page.to_lowercase()).collect();
+            assert!(lower.iter().all(|page| page.contains("<html")), "{}", pages[0]);
+            assert_eq!((page_of("A"), page_of("B")), (2, 2), "{page}: {}", pages[0]);
+            assert_ne!(pages[0], pages[1]);
+            assert!(curl(&[insecure, page]).field("content-type").unwrap().starts_with("text/html"));
+        }
+        demo.signal("TERM");
+        assert_eq!(demo.wait().code(), Some(0), "{}", demo.text());
+    }
+}
+
+/// A configuration with six mistakes, and on which lines they are.
+const MISTAKES: &str = "\
+[http.main]
+listen = [\"127.0.0.1:99999\"]
+routes = [ { path = \"api\", pool = \"nowhere\" } ]
+lissten = 3
+
+[pool.web]
+balance = \"round-robbin\"
+servers = [ { address = \"127.0.0.1\" } ]
+
+[limits]
+memory_max = \"lots\"
+";
+
+#[test]
+fn check_shows_every_mistake_with_its_place() {
+    let said = Ringgate::once(Some(MISTAKES), &["check", "{file}"]);
+    let text = said.text();
+    assert_eq!(said.code, Some(1), "{text}");
+    for line in [2, 3, 4, 7, 8, 11] {
+        assert!(text.contains(&format!("ringgate.toml:{line}:")), "line {line} is not named: {text}");
+    }
+    assert!(text.matches('^').count() >= 6, "carets: {text}");
+    assert!(text.contains("lissten = 3"), "the line itself: {text}");
+    assert!(text.contains("listen"), "did you mean: {text}");
+    assert!(text.contains("round-robin"), "did you mean: {text}");
+    // The caret stands under the mistake.
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.contains("lissten = 3")).unwrap();
+    assert_eq!(lines[at].find("lissten"), lines[at + 1].find('^'), "{text}");
+}
+
+#[test]
+fn check_accepts_what_run_accepts() {
+    let good = site(address(), "", "", &[address()]);
+    let said = Ringgate::once(Some(&good), &["check", "{file}"]);
+    assert_eq!(said.code, Some(0), "{}", said.text());
+    let broken = Ringgate::once(Some("[http.main\n"), &["check", "{file}"]);
+    assert_eq!(broken.code, Some(1));
+    assert!(broken.text().contains("ringgate.toml:1:"), "{}", broken.text());
+    let missing = Ringgate::once(None, &["check", "{file}"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.text().contains("ringgate.toml"), "{}", missing.text());
+}
+
+#[test]
+fn run_refuses_what_check_refuses() {
+    let said = Ringgate::once(Some(MISTAKES), &["run", "{file}"]);
+    assert_ne!(said.code, Some(0));
+    assert!(said.text().contains("ringgate.toml:4:"), "{}", said.text());
+    let missing = Ringgate::once(None, &["run", "{file}"]);
+    assert_ne!(missing.code, Some(0));
+    assert!(missing.text().contains("ringgate.toml"), "{}", missing.text());
+}
+
+/// The example of the documentation, with what a test can have.
+fn documented(certificates: &str) -> String {
+    format!(
+        r#"
+[http.public]
+listen = ["0.0.0.0:80"]
+redirect = "https"
+
+[http.secure]
+listen = ["0.0.0.0:443"]
+certificates = ["{certificates}"]
+routes = [
+  {{ host = "www.foobar.com", path = "/api/", pool = "app" }},
+  {{ pool = "web" }},
+]
+
+[pool.web]
+balance = "round-robin"
+servers = [ {{ address = "10.0.0.11:80" }}, {{ address = "10.0.0.12:80", weight = 2 }}, {{ address = "10.0.0.13:80", backup = true }} ]
+
+[pool.app]
+balance = "least-connections"
+servers = [ {{ address = "unix:/run/app.sock" }} ]
+
+[workers]
+count = 2        # default: one per core
+"#
+    )
+}
+
+#[test]
+fn explain_says_where_a_request_goes_and_why() {
+    let authority = common::Authority::new();
+    let cert = authority.issue("www", &["www.foobar.com"]);
+    let config = documented(cert.both.to_str().unwrap());
+    let check = Ringgate::once(Some(&config), &["check", "{file}"]);
+    assert_eq!(check.code, Some(0), "{}", check.text());
+    for (url, words) in [
+        ("https://www.foobar.com:443/api/x", &["secure", "app", "www.foobar.com", "/api/", "10.0.0.99"][..]),
+        ("https://www.foobar.com/api/x", &["secure", "app"]),
+        ("https://other.org/api/x", &["secure", "web"]),
+        ("http://www.foobar.com/", &["public", "https"]),
+    ] {
+        let arguments = ["explain", "http", "{file}", "--url", url, "--from", "10.0.0.99"];
+        let said = Ringgate::once(Some(&config), &arguments);
+        assert_eq!(said.code, Some(0), "{url}: {}", said.text());
+        for word in words {
+            assert!(said.stdout.contains(word), "{url}: {word} is not in {}", said.text());
+        }
+    }
+    let bad = Ringgate::once(Some(&config), &["explain", "http", "{file}", "--url", "nonsense"]);
+    assert_ne!(bad.code, Some(0), "{}", bad.text());
+}
+
+#[test]
+fn help_teaches() {
+    let help = Ringgate::once(None, &["--help"]);
+    assert_eq!(help.code, Some(0));
+    for word in ["run", "check", "explain", "https://", "ringgate run", "[pool."] {
+        assert!(help.stdout.contains(word), "{word}: {}", help.stdout);
+    }
+    let run = Ringgate::once(None, &["run", "--help"]);
+    assert!(run.stdout.contains("--engine") && run.stdout.contains("io_uring"), "{}", run.stdout);
+    let version = Ringgate::once(None, &["--version"]);
+    assert_eq!(version.stdout.trim(), format!("ringgate {}", env!("CARGO_PKG_VERSION")));
+    let unknown = Ringgate::once(None, &["rum"]);
+    assert_eq!(unknown.code, Some(2), "{}", unknown.text());
+    assert!(unknown.stderr.contains("run"), "{}", unknown.stderr);
+}
+
+both_engines! {
+    fn a_port_in_use_is_named(engine) {
+        let at = address();
+        let _taken = TcpListener::bind(at).unwrap();
+        let config = site(at, "", "", &[address()]);
+        let said = Ringgate::once(Some(&config), &["run", "{file}", "--engine", engine.flag()]);
+        assert_ne!(said.code, Some(0));
+        assert!(said.text().contains(&at.to_string()) && said.text().contains("in use"), "{}", said.text());
+    }
+
+    fn start_up_says_what_listens_where(engine) {
+        let (one, two) = (address(), address());
+        let config = format!(
+            "[http.main]\nlisten = [\"{one}\"]\nroutes = [ {{ pool = \"main\" }} ]
+            [tcp.other]\nlisten = [\"{two}\"]\npool = \"main\"\n[pool.main]\nservers = [ {{ address = \"{}\" }} ]\n",
+            address()
+        );
+        let gate = Ringgate::start(engine, &config);
+        eventually("it says so", || {
+            let text = gate.running.text();
+            [one.to_string(), two.to_string(), engine.flag().into()].iter().all(|word| text.contains(word)).then_some(())
+        });
+    }
+
+    fn a_quick_restart_gets_its_port(engine) {
+        let server = Server::ok();
+        let at = address();
+        for _ in 0..4 {
+            let mut gate = Ringgate::start(engine, &site(at, "", "", &[server.address]));
+            assert_eq!(Wire::connect(at).ask(ASK).text(), "ok");
+            gate.running.signal("TERM");
+            assert_eq!(gate.running.wait().code(), Some(0));
+        }
+    }
+}
+
+both_engines! {
+    fn sigterm_lets_requests_finish(engine) {
+        let server = Server::start(|wire| {
+            let _ = wire.request();
+            std::thread::sleep(Duration::from_millis(700));
+            let _ = wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nlate \r\n");
+            std::thread::sleep(Duration::from_millis(300));
+            let _ = wire.send("6\r\nanswer\r\n0\r\n\r\n");
+        });
+        let at = address();
+        let mut gate = Ringgate::start(engine, &site(at, "", "", &[server.address]));
+        let mut busy = Wire::connect(at);
+        let mut idle = Wire::connect(at);
+        busy.send(ASK).unwrap();
+        eventually("the request is on its way", || (server.count("GET ") == 1).then_some(()));
+        gate.running.signal("TERM");
+        idle.assert_closed();
+        eventually("nobody listens", || (!is_listening(at)).then_some(()));
+        assert!(TcpStream::connect(at).is_err(), "new connections are refused");
+        assert_eq!(gate.running.ended(), None, "it waits for the request");
+        let answer = busy.answer().unwrap();
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "late answer"));
+        busy.assert_closed();
+        assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+    }
+
+    fn a_drain_has_an_end(engine) {
+        let server = Server::start(|wire| {
+            let _ = wire.rest_however();
+        });
+        let at = address();
+        let config = site(at, "", "", &[server.address]) + "[limits]\ndrain = \"300ms\"\n";
+        let mut gate = Ringgate::start(engine, &config);
+        let mut busy = Wire::connect(at);
+        busy.send(ASK).unwrap();
+        eventually("the request is on its way", || (server.count("GET ") == 1).then_some(()));
+        gate.running.signal("TERM");
+        assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+    }
+
+    fn a_second_sigterm_stops_at_once(engine) {
+        let server = Server::start(|wire| {
+            let _ = wire.rest_however();
+        });
+        let at = address();
+        let mut gate = Ringgate::start(engine, &site(at, "", "", &[server.address]));
+        let mut busy = Wire::connect(at);
+        busy.send(ASK).unwrap();
+        eventually("the request is on its way", || (server.count("GET ") == 1).then_some(()));
+        gate.running.signal("TERM");
+        eventually("nobody listens", || (!is_listening(at)).then_some(()));
+        assert_eq!(gate.running.ended(), None);
+        gate.running.signal("TERM");
+        // The drain would last 30 seconds, which is longer than any wait here.
+        gate.running.wait();
+    }
+
+    fn sigint_stops_like_sigterm(engine) {
+        let at = address();
+        let mut gate = Ringgate::start(engine, &site(at, "", "", &[address()]));
+        gate.running.signal("INT");
+        assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+    }
+
+    fn the_default_limit_of_locked_memory_is_enough(engine) {
+        let server = Server::ok();
+        let at = address();
+        let gate = under(engine, "ulimit -l 8192 2>/dev/null || ulimit -l 64", &site(at, "", "", &[server.address]), at);
+        assert_eq!(Wire::connect(at).ask(ASK).text(), "ok", "{}", gate.0.text());
+    }
+
+    fn few_open_files_are_said_at_start_and_survived(engine) {
+        let server = Server::ok();
+        let at = address();
+        let gate = under(engine, "ulimit -n 64", &site(at, "", "", &[server.address]), at);
+        let text = gate.0.text().to_lowercase();
+        assert!(text.contains("files") || text.contains("nofile") || text.contains("descriptors"), "{text}");
+        // More connections than files: those that got in are served, and afterwards everything works again.
+        let mut clients: Vec<Wire> = (0..100).map(|_| Wire::connect(at)).collect();
+        clients.iter_mut().for_each(|client| {
+            let _ = client.send(ASK);
+        });
+        clients[0].patience(Duration::from_secs(2));
+        assert_eq!(clients[0].answer().unwrap().status(), 200);
+        drop(clients);
+        eventually("it serves again", || (curl(&[&format!("http://{at}/")]).status == 200).then_some(()));
+    }
+}
+
+/// Starts ringgate from a shell that first runs `limits`.
+fn under(engine: Engine, limits: &str, config: &str, at: SocketAddr) -> (Running, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("ringgate.toml");
+    std::fs::write(&file, format!("{config}\n[workers]\ncount = 2\n")).unwrap();
+    let program = Ringgate::program().display();
+    let script = format!("{limits}; exec {program} run {} --engine {}", file.display(), engine.flag());
+    let mut running = Running::start("ringgate", "/bin/sh".as_ref(), &["-c", &script], folder.path());
+    running.wait_until("it listens", || is_listening(at));
+    (running, folder)
+}
+
+#[test]
+fn an_unknown_engine_is_refused_with_the_known_ones() {
+    let output = Command::new(Ringgate::program()).args(["run", "--engine", "kqueue"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("epoll") && text.contains("io_uring"), "{text}");
+}
