@@ -219,8 +219,10 @@ impl Report {
         let timed = |number: &dyn Fn(&Sample) -> f64| {
             if scenario.judge == Judge::IdleBytes { "–".to_owned() } else { show(number) }
         };
-        let percent =
-            |number: &dyn Fn(&Sample) -> f64| format!("{} %", show(&|s| (number(s) * 100.0).round()));
+        let percent = |number: &dyn Fn(&Sample) -> f64| {
+            let share = self.middle(scenario, proxy, number);
+            share.map_or("–".to_owned(), |share| format!("{:.0} %", share * 100.0))
+        };
         let mib = |kib: u64| kib as f64 / 1024.0;
         let cpu =
             Spread::of(&self.of(scenario, proxy).filter_map(|s| s.judged(Judge::Cpu)).collect::<Vec<_>>());
