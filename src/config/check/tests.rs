@@ -138,7 +138,7 @@ fn the_sample_works_as_written() {
     assert_eq!(names, ["public", "secure"]);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(addresses, ["0.0.0.0:80", "0.0.0.0:443"]);
-    assert!(matches!(&config.listeners[1].serves, Serves::Http(http) if http.name == "secure"));
+    assert!(matches!(config.block(config.listeners[1].serves), Block::Http(http) if http.name == "secure"));
 
     let public = &config.http[0];
     assert!(public.tls.is_none());
