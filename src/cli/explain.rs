@@ -9,9 +9,10 @@ use std::net::IpAddr;
 
 use super::summary;
 use super::url::Url;
-use crate::config::model::{
-    self, Action, Balance, Block, Config, Http, Listener, Pool, RedirectTo, Route, Server,
-};
+use crate::balance::{Balancer, Key, Pick};
+use crate::clock;
+use crate::config::model::{self, Action, Balance, Block, Config, Http, Listener, RedirectTo, Route, Server};
+use crate::ids::PoolId;
 use crate::net::Address;
 use crate::route::{Explanation, HostMatch, PathMatch, Verdict};
 use crate::tls::certs::Description;
@@ -255,7 +256,7 @@ fn others<T>(config: &Config, http: &Http, explanation: &Explanation<'_, T>) -> 
 /// What the route leads to, in detail.
 fn action(config: &Config, route: &Route, url: &Url, from: Option<IpAddr>, method: &str, text: &mut String) {
     match &route.action {
-        Action::Pool(id) => pool(config, &config.pools[id.index()], from, method, text),
+        Action::Pool(id) => pool(config, *id, from, method, text),
         Action::Redirect(redirect) => {
             let location = match &redirect.to {
                 RedirectTo::Https(443) => format!("https://{}{}", url.host, url.target),
@@ -272,7 +273,8 @@ fn action(config: &Config, route: &Route, url: &Url, from: Option<IpAddr>, metho
     }
 }
 
-fn pool(config: &Config, pool: &Pool, from: Option<IpAddr>, method: &str, text: &mut String) {
+fn pool(config: &Config, id: PoolId, from: Option<IpAddr>, method: &str, text: &mut String) {
+    let pool = &config.pools[id.index()];
     let servers = || pool.servers.iter().map(|id| &config.servers[id.index()]);
     let total: u64 = servers().filter(|server| !server.backup).map(|server| u64::from(server.weight)).sum();
     let how = match (pool.balance, from) {
@@ -305,6 +307,9 @@ fn pool(config: &Config, pool: &Pool, from: Option<IpAddr>, method: &str, text: 
     };
     let rows = summary::table(servers().map(row));
     say(text, "servers", &rows.lines().map(str::to_owned).collect::<Vec<_>>());
+    if let (Balance::IpHash, Some(from)) = (pool.balance, from) {
+        hashed(config, id, from, text);
+    }
     let again = match method {
         "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => "can be sent again after a failure",
         _ => "is sent again only while no byte of it has gone out",
@@ -314,4 +319,15 @@ fn pool(config: &Config, pool: &Pool, from: Option<IpAddr>, method: &str, text: 
         most => format!("up to {most} attempts; {method} {again}"),
     };
     say(text, "retries", &[line]);
+}
+
+/// The server that a client's address leads to, as long as it works.
+fn hashed(config: &Config, pool: PoolId, from: IpAddr, text: &mut String) {
+    let key = Key { client: Some(from), tried: &[], now: clock::now(), chance: 0, turn: false };
+    let balancer = Balancer::new(config);
+    if let Pick::Server(claim) = balancer.pick(pool, &key) {
+        let name = config.servers[claim.server.index()].name.clone();
+        _ = balancer.release(claim);
+        say(text, "server", &[format!("{name}, while it works")]);
+    }
 }
