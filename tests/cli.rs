@@ -169,6 +169,28 @@ fn explain_says_where_a_request_goes_and_why() {
     assert_ne!(bad.code, Some(0), "{}", bad.text());
 }
 
+/// Its examples are what newcomers copy: they must be right.
+#[test]
+fn the_examples_of_the_readme_are_right() {
+    let authority = common::Authority::new();
+    let folder = authority.folder();
+    let site = authority.issue("special", &["www.foobar.com", "*.foobar.com"]);
+    std::fs::write(folder.join("sorry.html"), "sorry").unwrap();
+    std::fs::copy(authority.ca(), folder.join("clients.pem")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks: Vec<&str> =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5, "{blocks:?}");
+    // The first is a whole file; the others, one after the other, are another.
+    for (name, text) in [("first.toml", blocks[0].to_owned()), ("others.toml", blocks[1..].concat())] {
+        let file = folder.join(name);
+        std::fs::write(&file, text.replace("/etc/ringgate/certs", site.both.to_str().unwrap())).unwrap();
+        let said = Ringgate::once(None, &["check", file.to_str().unwrap()]);
+        assert_eq!(said.code, Some(0), "{name}: {}", said.text());
+        assert!(!said.text().contains("warning"), "{name}: {}", said.text());
+    }
+}
+
 #[test]
 fn help_teaches() {
     let help = Ringgate::once(None, &["--help"]);
