@@ -126,8 +126,9 @@ pub fn write_origin(place: &Place) -> Outcome<PathBuf> {
 /// The configuration of one proxy.
 pub fn write_proxy(place: &Place, proxy: Proxy) -> Outcome<PathBuf> {
     match proxy {
-        Proxy::Haproxy => place.write("haproxy.cfg", haproxy(place, false).as_bytes()),
-        Proxy::HaproxySplice => place.write("haproxy.cfg", haproxy(place, true).as_bytes()),
+        Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxyBuffers => {
+            place.write("haproxy.cfg", haproxy(place, proxy).as_bytes())
+        }
         Proxy::Nginx => place.write("nginx.conf", nginx(place).as_bytes()),
         Proxy::Ringgate => place.write("ringgate.toml", ringgate(place).as_bytes()),
     }
@@ -135,12 +136,15 @@ pub fn write_proxy(place: &Place, proxy: Proxy) -> Outcome<PathBuf> {
 
 /// HAProxy: one thread; no log, no stats; server connections shared by all requests. Session tickets are on unless
 /// `no-tls-tickets` is written; TLS 1.3 resumption with tickets needs no session cache, which stays at its default.
-fn haproxy(place: &Place, splice: bool) -> String {
-    let splice = if splice { "    option splice-auto\n" } else { "" };
+/// Buffers stay at their default of 16 KB, as HAProxy's manual strongly recommends; that larger ones make large
+/// answers cheaper is shown by a row of its own.
+fn haproxy(place: &Place, variant: Proxy) -> String {
+    let splice = if variant == Proxy::HaproxySplice { "    option splice-auto\n" } else { "" };
+    let buffers = if variant == Proxy::HaproxyBuffers { "    tune.bufsize 65536\n" } else { "" };
     format!(
         "global
     nbthread 1
-    maxconn {connections}
+{buffers}    maxconn {connections}
     ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
     mode http
@@ -285,7 +289,7 @@ mod tests {
     #[test]
     fn every_proxy_has_one_worker_and_all_ports() {
         for (text, worker) in [
-            (haproxy(&place(), false), "nbthread 1\n"),
+            (haproxy(&place(), Proxy::Haproxy), "nbthread 1\n"),
             (nginx(&place()), "worker_processes 1;"),
             (ringgate(&place()), "[workers]\ncount = 1\n"),
         ] {
@@ -299,9 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn splice_is_asked_for_only_in_its_row() {
-        assert!(haproxy(&place(), true).contains("option splice-auto\n"));
-        assert!(!haproxy(&place(), false).contains("splice"));
+    fn variants_differ_in_their_one_line() {
+        for (variant, splice, buffers) in [
+            (Proxy::Haproxy, false, false),
+            (Proxy::HaproxySplice, true, false),
+            (Proxy::HaproxyBuffers, false, true),
+        ] {
+            let text = haproxy(&place(), variant);
+            assert_eq!(text.contains("\n    option splice-auto\n"), splice, "{text}");
+            assert_eq!(text.contains("\n    tune.bufsize 65536\n"), buffers, "{text}");
+        }
     }
 
     #[test]

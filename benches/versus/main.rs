@@ -28,17 +28,17 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 
 use crate::configs::{FILES_MAX, Place};
-use crate::programs::Outcome;
+use crate::programs::{Outcome, Preferred};
 use crate::report::Report;
 use crate::sample::{Paths, Setup};
-use crate::scenario::{Proxy, Scenario};
+use crate::scenario::{Proxy, SCENARIOS, Scenario};
 
 /// Compares HAProxy, nginx and ringgate, each on one core, in front of the same nginx.
 ///
 /// Programs come from Debian (apt-get install -y nginx-light haproxy wrk); HAPROXY=/path, NGINX=/path,
 /// RINGGATE=/path and WRK=/path choose other builds.
 #[derive(Parser, Debug)]
-#[command(name = "cargo bench --bench versus --")]
+#[command(name = "versus", bin_name = "cargo bench --bench versus --", after_help = scenarios_help())]
 struct Options {
     /// Rounds; in each, every scenario runs once with every proxy.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -59,9 +59,19 @@ struct Options {
     /// Record a profile of each proxy in the first round (needs perf; numbers are a little high then).
     #[arg(long)]
     perf: bool,
+    /// Ask the kernel to prefer these programs to all others (needs root): for busy machines, whose other work
+    /// hardly gets on meanwhile.
+    #[arg(long)]
+    priority: bool,
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// The names for `--only`.
+fn scenarios_help() -> String {
+    let line = |scenario: &Scenario| format!("  {:<12} {}\n", scenario.name, scenario.title);
+    format!("Scenarios:\n{}", SCENARIOS.iter().map(line).collect::<String>())
 }
 
 fn main() -> ExitCode {
@@ -98,6 +108,7 @@ fn compare(options: &Options) -> Outcome<bool> {
         .map_err(|error| format!("no temporary folder: {error}"))?;
     programs::end_all_on_signals(folder.path())?;
     let setup = prepare(options, paths, folder.path())?;
+    let preferred = if options.priority { Some(Preferred::start()?) } else { None };
     let mut origin = sample::start_origin(&setup)?;
     let mut report = Report::new(&setup, options.rounds, &proxies);
     for round in 0..options.rounds {
@@ -111,14 +122,15 @@ fn compare(options: &Options) -> Outcome<bool> {
         }
     }
     drop(origin);
+    drop(preferred);
     finish(&report, &scenarios, &options.out)
 }
 
 /// The proxies of one scenario, beginning with another one each time, so that none is always first.
 fn order(scenario: &Scenario, proxies: &[Proxy], turn: usize) -> Vec<Proxy> {
     let mut list = proxies.to_vec();
-    if let Some(at) = list.iter().position(|proxy| scenario.splice && *proxy == Proxy::Haproxy) {
-        list.insert(at + 1, Proxy::HaproxySplice);
+    if let Some(at) = list.iter().position(|proxy| *proxy == Proxy::Haproxy) {
+        list.splice(at + 1..at + 1, scenario.variants.iter().copied());
     }
     let by = turn % list.len().max(1);
     list.rotate_left(by);
@@ -131,7 +143,9 @@ fn find_programs(proxies: &[Proxy]) -> Outcome<Paths> {
     paths.origin = programs::find("ORIGIN_NGINX", "nginx")?;
     for proxy in proxies {
         match proxy {
-            Proxy::Haproxy | Proxy::HaproxySplice => paths.haproxy = programs::find("HAPROXY", "haproxy")?,
+            Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxyBuffers => {
+                paths.haproxy = programs::find("HAPROXY", "haproxy")?
+            }
             Proxy::Nginx => paths.nginx = programs::find("NGINX", "nginx")?,
             // cargo builds the release binary of this checkout before it runs this.
             Proxy::Ringgate => {
@@ -142,7 +156,7 @@ fn find_programs(proxies: &[Proxy]) -> Outcome<Paths> {
             }
         }
     }
-    for helper in ["setpriv", "taskset", "kill"] {
+    for helper in ["setpriv", "taskset", "renice", "kill"] {
         programs::find_in_path(helper)
             .map_err(|_| format!("{helper} is missing: apt-get install -y util-linux procps"))?;
     }
@@ -167,7 +181,11 @@ fn prepare(options: &Options, paths: Paths, folder: &Path) -> Outcome<Setup> {
     let [proxy_core, load_core, ..] = cores[..] else {
         return Err("two cores are needed: one for the proxy, one for load and origin".to_owned());
     };
-    pin_self(load_core)?;
+    let own = std::process::id().to_string();
+    tell("taskset", &["-apc", &load_core.to_string(), &own])?;
+    if options.priority {
+        tell("renice", &["-n", "-15", "-p", &own])?;
+    }
     let [origin, plain, tls, unix] = programs::free_ports()?;
     let user = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let root = user.lines().any(|line| line.split_ascii_whitespace().take(2).eq(["Uid:", "0"]));
@@ -181,14 +199,17 @@ fn prepare(options: &Options, paths: Paths, folder: &Path) -> Outcome<Setup> {
     Ok(Setup { place, proxy_core, load_core, paths, seconds: options.seconds, perf })
 }
 
-/// Moves this process, which makes some of the load, to the load's core.
-fn pin_self(core: usize) -> Outcome<()> {
-    let status = Command::new("taskset")
-        .args(["-apc", &core.to_string(), &std::process::id().to_string()])
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|error| format!("cannot run taskset: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cannot use core {core}")) }
+/// Runs a program that changes a property of this process; everything started later inherits it.
+fn tell(program: &str, words: &[&str]) -> Outcome<()> {
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 /// Writes the results and prints the tables. False when a run failed.
@@ -212,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_always_first_and_splice_has_its_row() {
+    fn nobody_is_always_first_and_variants_have_their_rows() {
         let all = [Proxy::Haproxy, Proxy::Nginx, Proxy::Ringgate];
         let plain = scenario::select(&["small".to_owned()]).unwrap()[0];
         let large = scenario::select(&["large".to_owned()]).unwrap()[0];

@@ -25,6 +25,8 @@ pub type Outcome<T> = Result<T, String>;
 /// Process ids that run, and the temporary folder to remove.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 static FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// What the session's scheduling group had as its nice value before `Preferred` changed it.
+static GROUP_NICE: Mutex<Option<String>> = Mutex::new(None);
 
 /// How long a program may take to get ready.
 const READY_TIME: Duration = Duration::from_secs(10);
@@ -179,9 +181,43 @@ pub fn end_all_on_signals(folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
+/// While it lives, the kernel prefers this terminal session's programs to all others. Linux schedules sessions as
+/// groups (sched(7), autogroup): the nice value of a process counts only within its own session.
+pub struct Preferred;
+
+const GROUP: &str = "/proc/self/autogroup";
+
+impl Preferred {
+    /// Asks for it. Needs root.
+    pub fn start() -> Outcome<Self> {
+        // Such as "/autogroup-11 nice 0"; hosts without the feature go by the processes' own nice values.
+        let before = fs::read_to_string(GROUP).unwrap_or_default();
+        if let Some(nice) = before.split_ascii_whitespace().next_back() {
+            fs::write(GROUP, "-15").map_err(|error| format!("cannot raise the priority: {error}"))?;
+            if let Ok(mut slot) = GROUP_NICE.lock() {
+                *slot = Some(nice.to_owned());
+            }
+        }
+        Ok(Self)
+    }
+}
+
+impl Drop for Preferred {
+    fn drop(&mut self) {
+        restore_group();
+    }
+}
+
+fn restore_group() {
+    if let Ok(Some(nice)) = GROUP_NICE.lock().map(|mut slot| slot.take()) {
+        let _ = fs::write(GROUP, nice);
+    }
+}
+
 /// The list stays locked: nothing is started or taken off it any more, the process exits next.
 fn end_all() {
     let Ok(running) = RUNNING.lock() else { return };
+    restore_group();
     let families: Vec<u32> = running.iter().flat_map(|pid| measure::family(*pid)).collect();
     signal("TERM", &running);
     thread::sleep(Duration::from_millis(500));

@@ -22,7 +22,6 @@ pub struct Report {
     /// The runs in their order.
     pub samples: Vec<Sample>,
     facts: Vec<(&'static str, String)>,
-    proxies: Vec<Proxy>,
 }
 
 /// The median of some numbers, the smallest and the largest.
@@ -80,7 +79,7 @@ impl Verdict {
 impl Report {
     /// An empty report about this machine and these programs.
     pub fn new(setup: &Setup, rounds: u32, proxies: &[Proxy]) -> Self {
-        Self { samples: Vec::new(), facts: facts(setup, rounds, proxies), proxies: proxies.to_vec() }
+        Self { samples: Vec::new(), facts: facts(setup, rounds, proxies) }
     }
 
     fn of(&self, scenario: &Scenario, proxy: Proxy) -> impl Iterator<Item = &Sample> {
@@ -102,14 +101,18 @@ impl Report {
 
     /// ringgate's deciding number divided by another proxy's, round by round.
     fn ratio(&self, scenario: &Scenario, against: Proxy) -> Option<Spread> {
+        self.ratio_of(scenario, Proxy::Ringgate, against)
+    }
+
+    fn ratio_of(&self, scenario: &Scenario, proxy: Proxy, against: Proxy) -> Option<Spread> {
         let mut ratios = Vec::new();
-        for ours in self.of(scenario, Proxy::Ringgate) {
-            let theirs = self.of(scenario, against).find(|sample| sample.round == ours.round);
-            let theirs = theirs.and_then(|sample| sample.judged(scenario.judge));
-            if let (Some(ours), Some(theirs)) = (ours.judged(scenario.judge), theirs)
-                && theirs > 0.0
+        for one in self.of(scenario, proxy) {
+            let other = self.of(scenario, against).find(|sample| sample.round == one.round);
+            let other = other.and_then(|sample| sample.judged(scenario.judge));
+            if let (Some(one), Some(other)) = (one.judged(scenario.judge), other)
+                && other > 0.0
             {
-                ratios.push(ours / theirs);
+                ratios.push(one / other);
             }
         }
         Spread::of(&ratios)
@@ -128,7 +131,8 @@ impl Report {
 
     /// The rows of a scenario: proxies that ran, in a fixed order.
     fn rows(&self, scenario: &Scenario) -> Vec<Proxy> {
-        let all = [Proxy::Haproxy, Proxy::HaproxySplice, Proxy::Nginx, Proxy::Ringgate];
+        let all =
+            [Proxy::Haproxy, Proxy::HaproxySplice, Proxy::HaproxyBuffers, Proxy::Nginx, Proxy::Ringgate];
         all.into_iter().filter(|proxy| self.of(scenario, *proxy).next().is_some()).collect()
     }
 
@@ -215,8 +219,10 @@ impl Report {
         let timed = |number: &dyn Fn(&Sample) -> f64| {
             if scenario.judge == Judge::IdleBytes { "–".to_owned() } else { show(number) }
         };
-        let percent =
-            |number: &dyn Fn(&Sample) -> f64| format!("{} %", show(&|s| (number(s) * 100.0).round()));
+        let percent = |number: &dyn Fn(&Sample) -> f64| {
+            let share = self.middle(scenario, proxy, number);
+            share.map_or("–".to_owned(), |share| format!("{:.0} %", share * 100.0))
+        };
         let mib = |kib: u64| kib as f64 / 1024.0;
         let cpu =
             Spread::of(&self.of(scenario, proxy).filter_map(|s| s.judged(Judge::Cpu)).collect::<Vec<_>>());
@@ -285,13 +291,16 @@ impl Report {
     pub fn bars(&self, scenarios: &[&'static Scenario]) -> Vec<Group> {
         let mut groups = Vec::new();
         for scenario in scenarios.iter().filter(|scenario| scenario.judge == Judge::Cpu) {
-            let bar = |proxy| Some(Bar { proxy, value: self.judged(scenario, proxy)?.middle });
             let shown = [Proxy::Haproxy, Proxy::Nginx, Proxy::Ringgate];
-            let bars: Vec<Bar> =
-                shown.into_iter().filter(|p| self.proxies.contains(p)).filter_map(bar).collect();
-            if !bars.is_empty() {
-                groups.push(Group { title: scenario.title, bars });
-            }
+            let Some(base) = shown.into_iter().find(|proxy| self.judged(scenario, *proxy).is_some()) else {
+                continue;
+            };
+            let bar = |proxy| {
+                let value = self.judged(scenario, proxy)?.middle;
+                Some(Bar { proxy, value, share: self.ratio_of(scenario, proxy, base)?.middle })
+            };
+            let bars: Vec<Bar> = shown.into_iter().filter_map(bar).collect();
+            groups.push(Group { title: scenario.title, bars });
         }
         groups
     }
@@ -334,7 +343,7 @@ fn plain(number: f64) -> String {
 }
 
 /// A whole number with commas between thousands.
-fn grouped(number: f64) -> String {
+pub fn grouped(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let mut text = if number < 0.0 { "-".to_owned() } else { String::new() };
     for (at, digit) in digits.chars().enumerate() {
@@ -360,7 +369,7 @@ fn facts(setup: &Setup, rounds: u32, proxies: &[Proxy]) -> Vec<(&'static str, St
     ];
     for proxy in proxies {
         match proxy {
-            Proxy::Haproxy | Proxy::HaproxySplice => {
+            Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxyBuffers => {
                 let program = &setup.paths.haproxy;
                 let tls = line_of(program, "-vv", "Running on OpenSSL");
                 facts.push(("HAProxy", format!("{}; {tls}", line_of(program, "-v", "version"))));

@@ -156,7 +156,7 @@ fn start_proxy(setup: &Setup, proxy: Proxy) -> Outcome<Program> {
     let paths = &setup.paths;
     let word = OsStr::new;
     let words = match proxy {
-        Proxy::Haproxy | Proxy::HaproxySplice => {
+        Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxyBuffers => {
             vec![paths.haproxy.as_os_str(), word("-db"), word("-f"), config]
         }
         Proxy::Nginx => vec![paths.nginx.as_os_str(), word("-e"), word("stderr"), word("-c"), config],

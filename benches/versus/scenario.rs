@@ -21,6 +21,8 @@ pub enum Proxy {
     Haproxy,
     /// The same with `option splice-auto`.
     HaproxySplice,
+    /// The same with `tune.bufsize 65536`: four times the default, for large answers.
+    HaproxyBuffers,
     /// nginx as a proxy, or `NGINX=/path`.
     Nginx,
     /// This project, or `RINGGATE=/path`.
@@ -33,6 +35,7 @@ impl Proxy {
         match self {
             Self::Haproxy => "haproxy",
             Self::HaproxySplice => "haproxy-splice",
+            Self::HaproxyBuffers => "haproxy-64k",
             Self::Nginx => "nginx",
             Self::Ringgate => "ringgate",
         }
@@ -43,6 +46,7 @@ impl Proxy {
         match self {
             Self::Haproxy => "HAProxy",
             Self::HaproxySplice => "HAProxy, splice-auto",
+            Self::HaproxyBuffers => "HAProxy, 64 KB buffers",
             Self::Nginx => "nginx",
             Self::Ringgate => "ringgate",
         }
@@ -115,8 +119,8 @@ pub struct Scenario {
     pub work: Work,
     /// The number that decides.
     pub judge: Judge,
-    /// Whether HAProxy runs a second time with `option splice-auto`.
-    pub splice: bool,
+    /// Rows besides HAProxy's own with other settings, for comparison.
+    pub variants: &'static [Proxy],
     /// The targets.
     pub targets: &'static [Target],
 }
@@ -140,7 +144,7 @@ const PLAIN: Scenario = Scenario {
     bytes: SMALL_BYTES,
     work: Work::Kept,
     judge: Judge::Cpu,
-    splice: false,
+    variants: &[],
     targets: &[],
 };
 const TLS: Scenario = Scenario { tls: true, ..PLAIN };
@@ -153,13 +157,13 @@ pub const SCENARIOS: &[Scenario] = &[
         targets: &[Target::Ratio(Proxy::Haproxy, 0.65), Target::Ratio(Proxy::Nginx, 0.85)],
         ..PLAIN
     },
-    Scenario { name: "unix", title: "Keep-alive, 12 bytes, origin on a Unix socket", unix: true, ..PLAIN },
+    Scenario { name: "unix", title: "Keep-alive, Unix socket origin", unix: true, ..PLAIN },
     Scenario { name: "medium", title: "Keep-alive, 10 KB", bytes: MEDIUM_BYTES, ..PLAIN },
     Scenario {
         name: "large",
         title: "Keep-alive, 1 MB",
         bytes: LARGE_BYTES,
-        splice: true,
+        variants: &[Proxy::HaproxySplice, Proxy::HaproxyBuffers],
         targets: &[Target::Ratio(Proxy::Haproxy, 0.9), Target::Ratio(Proxy::HaproxySplice, 1.1)],
         ..PLAIN
     },
@@ -194,6 +198,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "tls-large",
         title: "TLS keep-alive, 1 MB",
         bytes: LARGE_BYTES,
+        variants: &[Proxy::HaproxyBuffers],
         targets: &[Target::Ratio(Proxy::Haproxy, 0.9)],
         ..TLS
     },

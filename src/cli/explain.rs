@@ -36,8 +36,7 @@ pub(super) fn http(config: &Config, url: &Url, from: Option<IpAddr>, method: &st
     let is_served = match listener(config, url, &mut text) {
         Some(http) => {
             certificate(http, url, &mut text);
-            client(http, from, &mut text);
-            route(config, http, url, from, method, &mut text)
+            client(http, from, &mut text) && route(config, http, url, from, method, &mut text)
         }
         None => false,
     };
@@ -68,7 +67,11 @@ fn listener<'c>(config: &'c Config, url: &Url, text: &mut String) -> Option<&'c 
         Block::Tcp(tcp) => format!("tcp.{}", tcp.name),
     };
     let Some(first) = listeners.first() else {
-        let mut lines = vec![format!("none: nothing listens on port {}", url.port)];
+        let what = match url.host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(_) => format!("{}:{}", url.host, url.port),
+            Err(_) => format!("port {}", url.port),
+        };
+        let mut lines = vec![format!("none: nothing listens on {what}")];
         let others =
             config.listeners.iter().map(|l| format!("there is {}, {}", summary::address(l), name(l)));
         lines.extend(others);
@@ -141,27 +144,28 @@ fn covers(certificate: &Description, host: &str, by_wildcard: bool) -> bool {
     })
 }
 
-/// What the client's address changes.
-fn client(http: &Http, from: Option<IpAddr>, text: &mut String) {
+/// What the client's address changes. False when the connection is refused.
+fn client(http: &Http, from: Option<IpAddr>, text: &mut String) -> bool {
     let mut lines = Vec::new();
     match (&http.accept_proxy, from) {
         (Some(networks), Some(from)) if model::contains(networks, from) => {
             lines.push(format!(
-                "{from} must send a PROXY protocol header first; the address in it is the client's"
+                "{from} must send a PROXY protocol header first; its address is then the client's"
             ));
         }
         (Some(_), Some(from)) => {
-            lines.push(format!("{from} is not in trusted_proxies, so its PROXY protocol header is refused"));
+            let why = "a PROXY protocol header must come first, and its own would not be believed";
+            say(text, "client", &[format!("{from} is refused: it is not in trusted_proxies; {why}")]);
+            return false;
         }
         (Some(_), None) => {
             lines.push("a PROXY protocol header must come first, from one of trusted_proxies".into())
         }
         (None, _) => {}
     }
-    let names = if http.forwarded {
-        "X-Forwarded-For, -Proto, -Host and Forwarded"
-    } else {
-        "X-Forwarded-For, -Proto, -Host"
+    let names = match http.forwarded {
+        true => "X-Forwarded-For, -Proto, -Host and Forwarded",
+        false => "X-Forwarded-For, -Proto, -Host",
     };
     match from {
         Some(from) if model::contains(&http.trusted_proxies, from) => {
@@ -172,6 +176,7 @@ fn client(http: &Http, from: Option<IpAddr>, text: &mut String) {
         None => lines.push(format!("{names} are written anew, except for trusted proxies (say --from IP)")),
     }
     say(text, "client", &lines);
+    true
 }
 
 /// The route, and what it leads to. False when there is none.
@@ -198,10 +203,7 @@ fn route(
         say(text, "route", &lines);
         return false;
     };
-    let (host, path, route) = match http.routes.iter().nth(found.index) {
-        Some(rule) => rule,
-        None => return false,
-    };
+    let Some((host, path, route)) = http.routes.get(found.index) else { return false };
     let mut lines = vec![
         format!("{} -> {}", summary::rule(host, path), summary::leads_to(config, route)),
         format!("because {}", because(host, path)),
@@ -238,8 +240,7 @@ fn others<T>(config: &Config, http: &Http, explanation: &Explanation<'_, T>) -> 
             Verdict::OtherPath => "another path",
             _ => "fits too, but is less close",
         };
-        let leads =
-            http.routes.iter().nth(reason.index).map(|(_, _, route)| summary::leads_to(config, route));
+        let leads = http.routes.get(reason.index).map(|(_, _, route)| summary::leads_to(config, route));
         let rule = summary::rule(reason.host, reason.path);
         lines.push(format!("not {rule} -> {}: {why}", leads.unwrap_or_default()));
     }
@@ -295,7 +296,10 @@ fn pool(config: &Config, pool: &Pool, from: Option<IpAddr>, method: &str, text: 
             (false, weight) if pool.balance == Balance::LeastConnections => {
                 format!("share by load, weight {weight} of {total}")
             }
-            (false, weight) => format!("{} % of requests", u64::from(weight) * 100 / total.max(1)),
+            (false, weight) => {
+                let what = if pool.balance == Balance::IpHash { "clients" } else { "requests" };
+                format!("{} % of {what}", u64::from(weight) * 100 / total.max(1))
+            }
         });
         cells
     };

@@ -73,6 +73,7 @@ impl<'t> Checker<'t, '_> {
         let pools = document.entry("pool");
         let http = document.entry("http");
         let tcp = document.entry("tcp");
+        let listens = http.is_some() || tcp.is_some();
         self.limits(document);
         self.workers(document);
         document.finish();
@@ -89,7 +90,7 @@ impl<'t> Checker<'t, '_> {
         for (name, block) in &tcp {
             self.tcp_block(name, block);
         }
-        if http.is_empty() && tcp.is_empty() {
+        if !listens {
             document.mistake("nothing listens", "add a block: [http.public] with listen = [\":80\"]");
         }
         for ((name, block), used) in pools.iter().zip(&self.pools_used) {
@@ -110,7 +111,7 @@ impl<'t> Checker<'t, '_> {
         };
         let mut blocks = Vec::new();
         let is_keys = |entry: &Entry<'_>| !entry.value.is_table();
-        if !named.entries().is_empty() && named.entries().iter().all(is_keys) {
+        if named.entries().iter().all(is_keys) {
             named.mistake(format!("the {kind} block needs a name"), format!("write [{kind}.{example}]"));
             return blocks;
         }
@@ -174,14 +175,11 @@ impl<'t> Checker<'t, '_> {
                     (Address::Tcp(address), address.is_ipv6())
                 }
             };
-            if let Some((_, _, first)) =
-                self.listening.iter().find(|(a, d, _)| overlap((a, *d), (&address, dual)))
-            {
-                let line = self.notes.line(first);
-                item.mistake(
-                    "this address is listened on already",
-                    format!("line {line} has it: remove one of them"),
-                );
+            let other = self.listening.iter().find(|other| overlap((&other.0, other.1), (&address, dual)));
+            if let Some((_, _, first)) = other {
+                let advice = format!("line {} has it: remove one of them", self.notes.line(first));
+                let what = format!("{} is listened on already", self.notes.text(first));
+                item.mistake(what, advice);
             }
             self.listening.push((address.clone(), dual, item.at.clone()));
             addresses.push((address, dual));

@@ -30,8 +30,10 @@ pub struct Mistake {
     pub advice: String,
     /// True when the configuration can be used nevertheless.
     pub is_warning: bool,
-    /// The line's text.
-    source: String,
+    /// The line's text, or the part of it that is shown.
+    shown: String,
+    /// What stands under it before the caret.
+    before: String,
     /// Characters of the value on that line, at least 1.
     width: usize,
 }
@@ -47,7 +49,8 @@ impl Mistake {
             what,
             advice: advice.into(),
             is_warning: false,
-            source: String::new(),
+            shown: String::new(),
+            before: String::new(),
             width: 1,
         }
     }
@@ -69,8 +72,8 @@ impl Mistake {
         }
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        let (shown, before) = self.window();
-        let carets = paint(mark, &"^".repeat(self.width.min(SHOWN_CHARS_MAX - before.chars().count())));
+        let (shown, before) = (&self.shown, &self.before);
+        let carets = paint(mark, &"^".repeat(self.width));
         let bar = paint("34", "|");
         let mut text = format!(
             "{file}:{number}:{}: {word}{what}\n {} {bar} {shown}\n {margin} {bar} {before}{carets}",
@@ -81,24 +84,6 @@ impl Mistake {
             text += &format!("\n {margin} = {}", clean(&self.advice));
         }
         text
-    }
-
-    /// The part of the line that is shown, and what stands before the caret (tabs stay, so that it lines up).
-    fn window(&self) -> (String, String) {
-        let chars: Vec<char> = self.source.chars().collect();
-        let at = (self.column - 1).min(chars.len());
-        let is_long = chars.len() > SHOWN_CHARS_MAX;
-        let start = if is_long { at.saturating_sub(SHOWN_BEFORE) } else { 0 };
-        let end = if is_long { chars.len().min(start + SHOWN_CHARS_MAX) } else { chars.len() };
-        let mut shown: Vec<char> = chars[start..end].to_vec();
-        if let (true, Some(first)) = (start > 0, shown.first_mut()) {
-            *first = '…';
-        }
-        if let (true, Some(last)) = (end < chars.len(), shown.last_mut()) {
-            *last = '…';
-        }
-        let before = chars[start..at].iter().map(|char| if *char == '\t' { '\t' } else { ' ' }).collect();
-        (clean(&shown.into_iter().collect::<String>()), before)
     }
 }
 
@@ -141,26 +126,54 @@ impl<'t> Source<'t> {
         Self { file, text, line_starts: std::iter::once(0).chain(starts).collect() }
     }
 
+    /// The line of a byte of the text, from 1.
+    pub(super) fn line(&self, byte: usize) -> usize {
+        self.line_starts.partition_point(|begin| *begin <= byte)
+    }
+
     /// A mistake at these bytes of the text.
     pub(super) fn mistake(&self, bytes: Range<usize>, key: &str, what: String, advice: String) -> Mistake {
         let start = floor(self.text, bytes.start);
-        let line = self.line_starts.partition_point(|begin| *begin <= start);
+        let line = self.line(start);
         let line_start = self.line_starts[line - 1];
         let source = self.text[line_start..].lines().next().unwrap_or_default();
         let line_end = line_start + source.len();
         let end = floor(self.text, bytes.end).clamp(start, line_end.max(start));
+        let column = self.text[line_start..start].chars().count() + 1;
+        let (shown, before) = window(source, column - 1);
         Mistake {
             file: self.file.into(),
             line,
-            column: self.text[line_start..start].chars().count() + 1,
+            column,
             key: key.into(),
             what,
             advice,
             is_warning: false,
-            source: source.into(),
-            width: self.text[start..end].chars().count().max(1),
+            width: self.text[start..end]
+                .chars()
+                .count()
+                .clamp(1, SHOWN_CHARS_MAX.saturating_sub(before.len()).max(1)),
+            shown,
+            before,
         }
     }
+}
+
+/// The part of a line that is shown, and what stands before the caret (tabs stay, so that it lines up). `at` is where the
+/// caret begins, in characters.
+fn window(line: &str, at: usize) -> (String, String) {
+    let is_long = line.chars().count() > SHOWN_CHARS_MAX;
+    let start = if is_long { at.saturating_sub(SHOWN_BEFORE) } else { 0 };
+    let mut chars = line.chars().skip(start);
+    let mut shown: Vec<char> = chars.by_ref().take(SHOWN_CHARS_MAX).collect();
+    let before = shown.iter().take(at - start).map(|char| if *char == '\t' { '\t' } else { ' ' }).collect();
+    if let (true, Some(first)) = (start > 0, shown.first_mut()) {
+        *first = '…';
+    }
+    if let (true, Some(last)) = (chars.next().is_some(), shown.last_mut()) {
+        *last = '…';
+    }
+    (clean(&shown.into_iter().collect::<String>()), before)
 }
 
 /// The nearest character boundary at or before `at`.
@@ -188,9 +201,20 @@ pub(super) fn did_you_mean(word: &str, known: &[&str], listed: &str) -> String {
 
 /// The word that differs least, if it is near enough to have been meant.
 fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let word = word.to_lowercase().replace('-', "_");
-    let distance = |name: &str| strsim::damerau_levenshtein(&word, &name.to_lowercase().replace('-', "_"));
-    let near = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance)?;
-    let bound = if word.chars().count() <= 3 { 1 } else { 1 + word.chars().count() / 4 };
-    (near.0 <= bound).then_some(near.1)
+    // A number that differs in a digit is another number, not a slip.
+    if word.len() > 64 || word.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let word = plain(word);
+    let near = known.iter().map(|name| (strsim::damerau_levenshtein(&word, &plain(name)), *name));
+    let (distance, name) = near.min_by_key(|(distance, _)| *distance)?;
+    let count = word.chars().count();
+    let bound = if count <= 3 { 1 } else { 1 + count / 4 };
+    if distance <= bound {
+        return Some(name);
+    }
+    let begins =
+        |name: &&&str| count >= 4 && (plain(name).starts_with(&word) || word.starts_with(&plain(name)));
+    known.iter().find(begins).copied()
 }

@@ -10,6 +10,7 @@
 use std::io;
 use std::path::Path;
 
+mod brackets;
 mod check;
 mod error;
 pub mod model;

@@ -11,42 +11,61 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::brackets;
 use super::error::{Mistake, Source, did_you_mean};
 use super::values::{self, Fault};
+
+/// Mistakes that are kept, and warnings; who has more will see the rest after correcting these.
+const NOTES_MAX: usize = 1000;
 
 /// What was found so far.
 pub(super) struct Notes<'t> {
     source: Source<'t>,
-    list: RefCell<Vec<Mistake>>,
+    mistakes: RefCell<Vec<Mistake>>,
+    warnings: RefCell<Vec<Mistake>>,
 }
 
 impl<'t> Notes<'t> {
     pub(super) fn new(source: Source<'t>) -> Self {
-        Self { source, list: RefCell::default() }
+        Self { source, mistakes: RefCell::default(), warnings: RefCell::default() }
     }
 
     pub(super) fn mistake(&self, at: &At, what: impl Into<String>, advice: impl Into<String>) {
-        let mistake = self.source.mistake(at.bytes.clone(), &at.key, what.into(), advice.into());
-        self.list.borrow_mut().push(mistake);
+        self.note(at, what.into(), advice.into(), false);
     }
 
     pub(super) fn warning(&self, at: &At, what: impl Into<String>, advice: impl Into<String>) {
-        let mut mistake = self.source.mistake(at.bytes.clone(), &at.key, what.into(), advice.into());
-        mistake.is_warning = true;
-        self.list.borrow_mut().push(mistake);
+        self.note(at, what.into(), advice.into(), true);
+    }
+
+    fn note(&self, at: &At, what: String, advice: String, is_warning: bool) {
+        let mut list = if is_warning { self.warnings.borrow_mut() } else { self.mistakes.borrow_mut() };
+        if list.len() < NOTES_MAX {
+            let mut mistake = self.source.mistake(at.bytes.clone(), &at.key, what, advice);
+            mistake.is_warning = is_warning;
+            list.push(mistake);
+        }
     }
 
     /// The line of a place, from 1.
     pub(super) fn line(&self, at: &At) -> usize {
-        self.source.mistake(at.bytes.clone(), "", String::new(), String::new()).line
+        self.source.line(at.bytes.start)
+    }
+
+    /// What stands at a place, as it was written.
+    pub(super) fn text(&self, at: &At) -> &'t str {
+        self.source.text.get(at.bytes.clone()).unwrap_or_default()
     }
 
     /// Mistakes and warnings, each in the order of the file.
     pub(super) fn into_lists(self) -> (Vec<Mistake>, Vec<Mistake>) {
-        let mut list = self.list.into_inner();
-        list.sort_by_key(|mistake| (mistake.line, mistake.column));
-        list.dedup();
-        list.into_iter().partition(|mistake| !mistake.is_warning)
+        let sorted = |list: RefCell<Vec<Mistake>>| {
+            let mut list = list.into_inner();
+            list.sort_by_key(|mistake| (mistake.line, mistake.column));
+            list.dedup();
+            list
+        };
+        (sorted(self.mistakes), sorted(self.warnings))
     }
 }
 
@@ -57,17 +76,35 @@ pub(super) struct At {
     pub(super) key: String,
 }
 
-/// Parses the text. What is wrong with its syntax is noted; what could be understood is returned, or nothing when it
-/// is not worth checking.
+/// Parses the text. When its syntax is wrong, that is noted, and there is nothing to check.
 pub(super) fn parse<'t>(notes: &Notes<'t>) -> Option<Spanned<DeTable<'t>>> {
-    let (tree, errors) = DeTable::parse_recoverable(notes.source.text);
+    let text = notes.source.text;
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let is_open = errors.iter().any(|error| is_unclosed(error.message()));
+    let unclosed = if is_open { brackets::outermost_open(text) } else { None };
+    // What follows an open bracket was read as if it stood inside: those errors say nothing.
     for error in &errors {
-        let end = notes.source.text.len();
-        let at = At { bytes: error.span().unwrap_or(end..end), key: String::new() };
-        let (what, advice) = values::syntax(error.message());
-        notes.mistake(&at, what, advice);
+        let bytes = error.span().unwrap_or(text.len()..text.len());
+        if unclosed.is_none_or(|open| bytes.start < open) {
+            let near = text.get(bytes.clone()).unwrap_or_default();
+            let (what, advice) = values::syntax(error.message(), near);
+            notes.mistake(&At { bytes, key: String::new() }, what, advice);
+        }
+    }
+    if let Some(open) = unclosed {
+        let (kind, end) = if text[open..].starts_with('{') { ("table", "}") } else { ("list", "]") };
+        let at = At { bytes: open..open + 1, key: String::new() };
+        notes.mistake(
+            &at,
+            format!("the {kind} that begins here does not end"),
+            format!("write {end} behind it"),
+        );
     }
     errors.is_empty().then_some(tree)
+}
+
+fn is_unclosed(message: &str) -> bool {
+    message.starts_with("unclosed array") || message.starts_with("unclosed inline table")
 }
 
 /// A value and its place.
@@ -166,11 +203,17 @@ impl<'t> Value<'t> {
 
     /// A time such as `"10s"`.
     pub(super) fn duration(&self) -> Option<Duration> {
-        if let DeValue::Integer(number) = self.data {
-            self.wrong_type("a time", format!("write it with its unit: \"{number}s\" or \"{number}ms\""));
+        let Some(text) = self.peek_text() else {
+            let advice = match self.data {
+                DeValue::Integer(number) => {
+                    format!("write it with its unit: \"{number}s\" or \"{number}ms\"")
+                }
+                _ => "write it like \"10s\"".to_owned(),
+            };
+            self.wrong_type("a time", advice);
             return None;
-        }
-        self.note(values::duration(self.text()?))
+        };
+        self.note(values::duration(text))
     }
 
     /// A number of bytes such as `"16KiB"`; a bare number counts bytes.

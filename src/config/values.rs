@@ -26,12 +26,41 @@ fn fault<T>(what: impl Into<String>, advice: impl Into<String>) -> Result<T, Fau
     Err(Fault { what: what.into(), advice: advice.into() })
 }
 
-/// What the TOML parser says, for people: a first line, and what was expected as advice.
-pub(super) fn syntax(message: &str) -> (String, String) {
+/// What the TOML parser says, for people. `near` is the text that it speaks of.
+pub(super) fn syntax(message: &str, near: &str) -> (String, String) {
     let message = message.replace('\n', ", ");
-    match message.split_once(", expected ") {
-        Some((what, expected)) if !what.is_empty() => (what.to_owned(), format!("expected {expected}")),
-        _ => (message, String::new()),
+    let (what, expected) = message.split_once(", expected ").unwrap_or((&message, ""));
+    let own = |what: &str, advice: &str| (what.to_owned(), advice.to_owned());
+    match what {
+        "string values must be quoted" if near.is_empty() => {
+            own("the value is missing", "write one behind the =")
+        }
+        "string values must be quoted" => ("text must be in quotes".to_owned(), format!("write \"{near}\"")),
+        "duplicate key" => (
+            format!("\"{near}\" is here for the second time"),
+            "a key and a block can be written once: put them together".to_owned(),
+        ),
+        "unclosed table" => own("the name of the block is not closed", "write ] behind it"),
+        "unclosed array" => own("the list is not closed", "write ] behind its last item"),
+        "unclosed inline table" => own("the table is not closed", "write } behind its last value"),
+        "invalid basic string" if expected == "`\"`" => {
+            own("the text is not closed", "write \" behind it, on the same line")
+        }
+        "invalid literal string" if expected == "`'`" => {
+            own("the text is not closed", "write ' behind it, on the same line")
+        }
+        "key with no value" => own("the key has no value", "write it like key = \"value\""),
+        "unexpected key or value" => {
+            own("the line should end here", "write what follows on a line of its own, or put # before it")
+        }
+        "missing comma between array elements" => {
+            own("a comma is missing before this", "write , behind the item before it")
+        }
+        "missing comma between key-value pairs" => {
+            own("a comma is missing before this", "write , behind the value before it")
+        }
+        _ if expected.is_empty() || expected == "nothing" => (what.to_owned(), String::new()),
+        _ => (what.to_owned(), format!("expected {expected}")),
     }
 }
 
@@ -131,15 +160,15 @@ pub(super) fn listen(text: &str, folder: &Path) -> Result<Listen, Fault> {
             _ => Ok(Listen::Address(address)),
         };
     }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return fault(format!("\"{text}\" has no port"), format!("write \"{}\"", SocketAddr::new(ip, 80)));
+    }
     if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':')) {
         return match port.parse() {
             Ok(0) => fault("port 0 means any free port: nobody could find it", ADVICE),
             Ok(port) => Ok(Listen::All(port)),
             Err(_) => fault(format!("\"{port}\" is not a port"), "ports are 1 to 65535"),
         };
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return fault(format!("\"{text}\" has no port"), format!("write \"{}\"", SocketAddr::new(ip, 80)));
     }
     if text.parse::<u16>().is_ok() {
         return fault(
@@ -188,10 +217,12 @@ pub(super) fn server(text: &str, folder: &Path) -> Result<Target, Fault> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path, folder).map(Target::Unix);
     }
-    for (scheme, more) in [("http://", ""), ("https://", ", and tls = true in the pool")] {
+    for (scheme, port, more) in [("http://", ":80", ""), ("https://", ":443", ", and tls = true in the pool")]
+    {
         if let Some(rest) = text.strip_prefix(scheme) {
             let host = rest.split('/').next().unwrap_or_default();
-            return fault("a server is an address, not a URL", format!("write \"{host}\"{more}"));
+            let port = if host.contains(':') { "" } else { port };
+            return fault("a server is an address, not a URL", format!("write \"{host}{port}\"{more}"));
         }
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -294,4 +325,143 @@ pub(super) fn redirect_url(text: &str, path_allowed: bool) -> Result<(), Fault> 
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (text, ms) in [
+            ("1ms", 1),
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("2min", 120_000),
+            ("1h", 3_600_000),
+            ("1d2h3m4s5ms", 93_784_005),
+            ("0h1s", 1_000),
+            ("366d", 31_622_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "1",
+            "1.5s",
+            "1s1s",
+            "1s1h",
+            " 1s",
+            "1s ",
+            "+1s",
+            "1S",
+            "1µs",
+            "0ms",
+            "367d",
+            "18446744073709551616ms",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("512B", 512),
+            ("16KiB", 16 << 10),
+            ("16kib", 16 << 10),
+            ("10 MiB", 10 << 20),
+            ("1GiB", 1 << 30),
+            ("3kB", 3_000),
+            ("3MB", 3_000_000),
+            ("3GB", 3_000_000_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "B", "10", "1k", "1TiB", "-1B", "1.5MiB", "20000000000GiB", "99999999999999999999B"]
+        {
+            assert!(size(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1 << 20, "1MiB"),
+            (5 << 30, "5GiB"),
+            (1 << 40, "1TiB"),
+        ] {
+            assert_eq!(show_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on() {
+        let folder = Path::new("/etc/ringgate");
+        for (text, expected) in [
+            ("10.0.0.1:80", Listen::Address(([10, 0, 0, 1], 80).into())),
+            ("[::]:443", Listen::Address((Ipv6Addr::UNSPECIFIED, 443).into())),
+            (":80", Listen::All(80)),
+            ("*:65535", Listen::All(65535)),
+            ("unix:/run/a", Listen::Unix("/run/a".into())),
+            ("unix:a", Listen::Unix("/etc/ringgate/a".into())),
+        ] {
+            assert_eq!(listen(text, folder), Ok(expected), "{text}");
+        }
+        assert_eq!(all_addresses(80, true).to_string(), "[::]:80");
+        assert_eq!(all_addresses(80, false).to_string(), "0.0.0.0:80");
+    }
+
+    #[test]
+    fn addresses_of_servers() {
+        let name = |name: &str, port| Target::Name(name.into(), port);
+        for (text, expected) in [
+            ("10.0.0.1:80", Target::Address(([10, 0, 0, 1], 80).into())),
+            ("[2001:db8::1]:80", Target::Address(("2001:db8::1".parse::<Ipv6Addr>().unwrap(), 80).into())),
+            ("localhost:1", name("localhost", 1)),
+            ("app_1.x-y.internal.:8080", name("app_1.x-y.internal.", 8080)),
+            ("unix:/run/a", Target::Unix("/run/a".into())),
+            ("unix:sock/a", Target::Unix("/srv/sock/a".into())),
+        ] {
+            assert_eq!(server(text, Path::new("/srv")), Ok(expected), "{text}");
+        }
+        for text in
+            ["", ":80", "a..b:80", "a b:80", "10.0.0:80", "[::1]", "[::1]:0", "x:65536", "x:-1", "ü:80"]
+        {
+            assert!(server(text, Path::new("/")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("::1", "::1/128"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_of_redirects() {
+        for (text, absolute, any) in [
+            ("https://www.example.org", true, true),
+            ("http://x/y?z", true, true),
+            ("/x", false, true),
+            ("//x", false, false),
+            ("https://", false, false),
+            ("https:///x", false, false),
+            ("ftp://x", false, false),
+            ("https://x/\r\n", false, false),
+            ("/ü", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(redirect_url(text, false).is_ok(), absolute, "{text}");
+            assert_eq!(redirect_url(text, true).is_ok(), any, "{text}");
+        }
+    }
 }

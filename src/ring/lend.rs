@@ -37,7 +37,7 @@ impl Buffers {
     /// Registers an empty ring of buffers.
     pub(super) fn new(submitter: &Submitter<'_>) -> io::Result<Self> {
         // SAFETY: the entries are plain integers, for which zero is a value.
-        let shared: Box<Shared> = unsafe { Box::new_zeroed().assume_init() };
+        let shared: Box<Shared> = Box::new(unsafe { std::mem::zeroed() });
         let address = (&raw const *shared) as u64;
         // SAFETY: the memory lives in a box that is not moved and outlives the registration (see `Uring::drop`).
         unsafe { submitter.register_buf_ring_with_flags(address, ENTRIES as u16, BUFFER_GROUP, 0)? };
@@ -78,12 +78,6 @@ impl Buffers {
         self.free.push(bid);
         page
     }
-
-    /// All pages, after the ring of buffers was unregistered.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Page> {
-        self.free = (0..ENTRIES as u16).rev().collect();
-        self.pages.iter_mut().filter_map(Option::take)
-    }
 }
 
 /// Which send.
@@ -99,6 +93,7 @@ struct Sending {
 
 /// The chains that are being sent.
 #[derive(Default)]
+#[allow(clippy::vec_box, reason = "the kernel has addresses within an element while the list grows")]
 pub(super) struct Sends {
     slots: Vec<Box<Sending>>,
     free: Vec<u32>,

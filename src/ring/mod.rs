@@ -17,6 +17,7 @@
 
 mod door;
 mod host;
+pub mod epoll;
 mod lend;
 pub mod sim;
 mod socket;
@@ -26,6 +27,7 @@ pub mod uring;
 use std::io;
 
 pub use self::host::{cores, pin};
+pub use self::epoll::Epoll;
 pub use self::sys::raise_open_files;
 pub use self::uring::{Uring, probe};
 use crate::buf::{Chain, Chunk, Pool};

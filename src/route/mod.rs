@@ -185,6 +185,11 @@ impl<T> Routes<T> {
         &self.rules[index].value
     }
 
+    /// The rule at a position, with its host and path.
+    pub fn get(&self, index: usize) -> Option<(&HostMatch, &PathMatch, &T)> {
+        self.rules.get(index).map(|rule| (&rule.host, &rule.path, &rule.value))
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()

@@ -14,7 +14,7 @@ use crate::config::model::{Config, Engine};
 use crate::counters::Count;
 use crate::ids::WorkerId;
 use crate::limits::{DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, WORKERS_MAX};
-use crate::ring::{self, Io, Uring};
+use crate::ring::{self, Epoll, Io, Uring};
 
 use super::Worker;
 use super::shared::{Orders, Shared};
@@ -164,7 +164,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         let (shared, ready) = (shared.clone(), ready.clone());
         let body = move || match engine {
             EngineInUse::IoUring => serve(id, core, || Uring::new(pages), shared, &ready),
-            EngineInUse::Epoll => serve(id, core, || Uring::new(pages), shared, &ready),
+            EngineInUse::Epoll => serve(id, core, || Epoll::new(pages), shared, &ready),
         };
         let thread = thread::Builder::new().name(format!("worker-{at}")).spawn(body);
         threads.push(thread.map_err(|error| StartError(format!("a thread could not be started: {error}")))?);

@@ -1,12 +1,14 @@
 //! Every kernel keeps the rules of `ring/mod.rs`: one suite, run over io_uring, over io_uring as older kernels have it,
 //! and over epoll, with real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod rig;
 mod rules;
 mod scarce;
 
-use ringgate::ring::Io;
 use ringgate::ring::uring::{Tuning, Uring};
+use ringgate::ring::{Epoll, Io};
 
 /// Makes a kernel with a pool of so many pages.
 type Make = fn(usize) -> Box<dyn Io>;
@@ -33,13 +35,17 @@ fn uring_oldest(pages: usize) -> Box<dyn Io> {
     Box::new(Uring::with(pages, none).unwrap())
 }
 
-/*EPOLL*/
+fn epoll(pages: usize) -> Box<dyn Io> {
+    Box::new(Epoll::new(pages).unwrap())
+}
+
 macro_rules! on_every_kernel {
     ($($file:ident :: $name:ident,)*) => {
         on_every_kernel!(@ uring, $($file::$name,)*);
         on_every_kernel!(@ uring_unlimited, $($file::$name,)*);
         on_every_kernel!(@ uring_oldest, $($file::$name,)*);
-/*EPOLLM*/    };
+        on_every_kernel!(@ epoll, $($file::$name,)*);
+    };
     (@ $kernel:ident, $($file:ident :: $name:ident,)*) => {
         mod $kernel {
             $(#[test] fn $name() { crate::rig::alone(|| crate::$file::$name(super::$kernel)); })*

@@ -115,15 +115,16 @@ fn set_limit(soft: u64) -> u64 {
 }
 
 pub fn no_descriptors_pause_the_listener(make: Make) {
+    // The kernel looks at the limit when an accept is started, so it is set before that and filled after.
     let mut rig = Rig::new(make(16));
+    let top = descriptors() as u64 + 12;
+    let before = set_limit(top);
     let address = rig.listen_tcp();
     let kept = dial(address);
     rig.accepted();
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     // No number below the limit is free.
     let mut fill = Vec::new();
-    let top = descriptors() as u64 + 8;
-    let before = set_limit(top);
     while let Ok(file) = std::fs::File::open("/dev/null") {
         fill.push(file);
     }

@@ -26,11 +26,7 @@ fn sample(round: u32, scenario: &'static str, proxy: Proxy, cpu_us: f64) -> Samp
 }
 
 fn report(samples: Vec<Sample>) -> Report {
-    Report {
-        samples,
-        facts: vec![("CPU", "one".to_owned())],
-        proxies: vec![Proxy::Haproxy, Proxy::Nginx, Proxy::Ringgate],
-    }
+    Report { samples, facts: vec![("CPU", "one".to_owned())] }
 }
 
 fn one(name: &str) -> &'static Scenario {
@@ -136,6 +132,18 @@ fn bars_hold_what_cpu_decides() {
     let groups = report.bars(&[one("small"), one("single"), one("large")]);
     assert_eq!(groups.len(), 1);
     assert_eq!(groups[0].bars.len(), 1);
+}
+
+#[test]
+fn bars_are_as_long_as_the_ratio_of_the_table() {
+    let report = report(vec![
+        sample(0, "small", Proxy::Haproxy, 10.0),
+        sample(0, "small", Proxy::Ringgate, 5.0),
+        sample(1, "small", Proxy::Haproxy, 40.0),
+        sample(1, "small", Proxy::Ringgate, 20.0),
+    ]);
+    let bars = &report.bars(&[one("small")])[0].bars;
+    assert_eq!((bars[0].share, bars[1].share, bars[1].value), (1.0, 0.5, 12.5));
 }
 
 #[test]

@@ -57,9 +57,12 @@ impl<'t> Checker<'t, '_> {
         let example = "write it like { set = { X-Name = \"value\" }, remove = [\"Server\"] }";
         let Some(table) = owner.table(side.key(), example) else { return rules };
         let set = table.table("set", EXAMPLE);
+        let mut names: Vec<&str> = Vec::new();
         for entry in set.iter().flat_map(Table::entries) {
+            let is_second = names.iter().any(|other| other.eq_ignore_ascii_case(entry.name));
+            names.push(entry.name);
             let Some(value) = entry.value.text() else { continue };
-            if rules.set.iter().any(|(other, _)| other.eq_ignore_ascii_case(entry.name)) {
+            if is_second {
                 let what = format!("{} is set twice", entry.name);
                 self.notes.mistake(&entry.at, what, "upper and lower case are the same here: remove one");
             }

@@ -60,21 +60,24 @@ impl<'t> Checker<'t, '_> {
             return Vec::new();
         }
         let mut servers: Vec<Server> = Vec::new();
+        let mut names: HashMap<String, usize> = HashMap::new();
         for item in &items {
             let Some(server) = self.server(item, pool) else { continue };
-            if let Some(other) = servers.iter().find(|other| other.name == server.name) {
-                if other.address == server.address {
+            match names.insert(server.name.clone(), servers.len()).map(|position| &servers[position]) {
+                Some(other) if other.address == server.address => {
                     self.notes.warning(
                         &item.at,
                         "this server is in the pool twice",
                         "use weight for a larger share",
                     );
-                } else {
+                }
+                Some(_) => {
                     item.mistake(
                         format!("there is another server \"{}\"", server.name),
                         "give each its own name",
                     );
                 }
+                None => {}
             }
             servers.push(server);
         }

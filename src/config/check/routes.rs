@@ -50,7 +50,8 @@ impl<'t> Checker<'t, '_> {
                 "add pool = \"web\", redirect = \"https\" or routes = [...]",
             );
         } else if value.as_ref().is_some_and(|value| value.is_list() && value.list(false).is_empty()) {
-            block.mistake("no request would be answered", "add a route: routes = [ { pool = \"web\" } ]");
+            let advice = "write a route: routes = [ { pool = \"web\" } ]";
+            value.iter().for_each(|value| value.mistake("no request would be answered", advice));
         }
         Routes::new(list).unwrap_or_else(|duplicates| {
             for pair in duplicates {

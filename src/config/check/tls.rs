@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::model::Server;
-use crate::http::rules::check_name;
+use crate::http::rules::{BadRule, check_name};
 use crate::tls::certs::{CertError, Description};
 use crate::tls::{ClientCertificate, ClientOptions, ClientTls, ServerOptions, ServerTls, Version};
 
@@ -93,7 +93,11 @@ impl<'t> Checker<'t, '_> {
         let subject = field.and_then(|value| {
             let text = value.text()?;
             if let Err(bad) = check_name(text) {
-                value.mistake(format!("the field \"{text}\" cannot be set"), bad.about());
+                let advice = match bad {
+                    BadRule::NameInvalid => bad.about(),
+                    _ => "name a field of its own: \"X-Client-Subject\"",
+                };
+                value.mistake(format!("the field \"{text}\" cannot hold a subject"), advice);
                 return None;
             }
             if ca.is_none() {
