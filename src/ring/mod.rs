@@ -16,8 +16,8 @@
 //! 9. After [`Done::Eof`] or [`Done::Failed`] for a receive nothing is received any more on that socket.
 
 mod door;
-mod host;
 pub mod epoll;
+mod host;
 mod lend;
 pub mod sim;
 mod socket;
@@ -26,8 +26,8 @@ pub mod uring;
 
 use std::io;
 
-pub use self::host::{cores, pin};
 pub use self::epoll::Epoll;
+pub use self::host::{cores, pin};
 pub use self::sys::raise_open_files;
 pub use self::uring::{Uring, probe};
 use crate::buf::{Chain, Chunk, Pool};
