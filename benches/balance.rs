@@ -13,6 +13,7 @@ use ringgate::net::Address;
 fn config(balance: Balance, count: u32, weighted: bool) -> Config {
     let server = |n: u32| Server {
         name: n.to_string(),
+        host: String::new(),
         pool: PoolId(0),
         address: Address::Tcp(SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 80))),
         weight: if weighted { 1 + n % 7 } else { 1 },

@@ -20,6 +20,7 @@ type Spec = (u32, bool, u32);
 fn balancer(balance: Balance, queue_max: usize, specs: &[Spec]) -> Balancer {
     let server = |(n, (weight, backup, connections_max)): (u16, &Spec)| Server {
         name: n.to_string(),
+        host: String::new(),
         pool: POOL,
         address: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8000 + n))),
         weight: *weight,
@@ -127,6 +128,7 @@ fn pools_are_apart() {
 fn balancer_config(n: u32) -> Config {
     let server = Server {
         name: n.to_string(),
+        host: String::new(),
         pool: PoolId(n),
         address: Address::Unix(format!("/run/{n}.sock").into()),
         weight: 1,

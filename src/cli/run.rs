@@ -95,7 +95,7 @@ fn obey(mut signals: Signals, stopper: Stopper) {
 }
 
 /// What is printed at the start: version, engine, workers, and what listens where.
-fn started(engine: &str, workers: usize, listeners: &str) -> String {
+pub(super) fn started(engine: &str, workers: usize, listeners: &str) -> String {
     let plural = if workers == 1 { "worker" } else { "workers" };
     let version = env!("CARGO_PKG_VERSION");
     format!("ringgate {version}, {engine}, {workers} {plural}\n{listeners}")

@@ -86,7 +86,8 @@ fn explain_says_what_happens_and_why() {
 #[test]
 fn check_and_run_show_what_listens_where() {
     let config = site();
-    let found = format!("{}\n{}", summary::whole(&config), run::started(&config, "io_uring", 2));
+    let found =
+        format!("{}\n{}", summary::whole(&config), run::started("io_uring", 2, &summary::listeners(&config)));
     compare("summary.txt", include_str!("summary.txt"), &found);
 }
 

@@ -15,7 +15,7 @@ use crate::config::model::Pool as ServerPool;
 use crate::counters::Count;
 use crate::ids::{PoolId, ServerId};
 use crate::limits::ATTEMPTS_MAX;
-use crate::net::{Address, Ends, Errno};
+use crate::net::{Ends, Errno};
 use crate::proxyproto;
 use crate::tls::Pipe;
 
@@ -220,11 +220,9 @@ impl Dial {
         }
         if let Some(tls) = &pool.tls {
             link.stage = Stage::Handshake;
-            let name = match &cx.config.servers[link.server.index()].address {
-                Address::Tcp(address) => address.ip().to_string(),
-                Address::Unix(_) => "localhost".to_owned(),
-            };
-            let pipe = Pipe::connect(tls, &name).map_err(|_| Close::ServerTls)?;
+            let host = &cx.config.servers[link.server.index()].host;
+            let name = if host.is_empty() { "localhost" } else { host };
+            let pipe = Pipe::connect(tls, name).map_err(|_| Close::ServerTls)?;
             link.conn.secure(pipe, cx.pool).map_err(|_| Close::ServerTls)?;
         }
         Ok(())

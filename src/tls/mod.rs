@@ -6,7 +6,9 @@
 //!
 //! rustls makes the handshake. When it is done the connection's keys are taken over by `records.rs`, which opens and
 //! seals records in place, and everything that only the handshake needed is freed; rustls stays the owner of the
-//! secrets that key updates and tickets need (`rustls::kernel`).
+//! secrets that key updates and tickets need (`rustls::kernel`). Measured against rustls doing the records too, buffered
+//! and unbuffered (`benches/tls.rs`): 2.2 KiB instead of 7.8 and 3.7 per idle connection; 0.55 us instead of 0.83 and 1.07
+//! for 200 bytes in and 200 out; 2.8 instead of 8.7 and 9.1 with 16 KiB out; 3 us more per handshake.
 //!
 //! Always true: no byte reaches the plain side before the handshake is finished and the record that carried it was
 //! authenticated; early data (0-RTT) and renegotiation do not exist; records that carry no data are bounded.

@@ -135,7 +135,9 @@ impl<'t> Checker<'t, '_> {
             Target::Name(name, port) => match self.world.resolve(&name, port) {
                 Ok(address) => Some(Address::Tcp(address)),
                 Err(error) => {
-                    let what = format!("the name \"{name}\" cannot be resolved: {error}");
+                    let error = error.to_string();
+                    let why = error.rsplit(": ").next().unwrap_or_default();
+                    let what = format!("the name \"{name}\" cannot be resolved: {why}");
                     value.mistake(what, "check the name and /etc/resolv.conf, or write an address");
                     None
                 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +25,9 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["www.foobar.com".to_owned()]).unwrap();
         let pem = made.cert.pem() + &made.signing_key.serialize_pem();
-        std::fs::write(folder.path().join("site.pem"), pem).unwrap();
+        let file = folder.path().join("site.pem");
+        std::fs::write(&file, pem).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         Self { folder }
     }
 
@@ -138,7 +141,7 @@ fn the_sample_works_as_written() {
     assert_eq!(names, ["public", "secure"]);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(addresses, ["0.0.0.0:80", "0.0.0.0:443"]);
-    assert!(matches!(&config.listeners[1].serves, Serves::Http(http) if http.name == "secure"));
+    assert!(matches!(config.block(config.listeners[1].serves), Block::Http(http) if http.name == "secure"));
 
     let public = &config.http[0];
     assert!(public.tls.is_none());
