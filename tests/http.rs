@@ -532,6 +532,12 @@ both_engines! {
         let at = address();
         let _gate = Ringgate::start(engine, &site(at, "", "", &[server.address]));
         let mut client = Wire::connect(at);
+        client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        client.half_close();
+        assert_eq!(client.answer().unwrap().text(), "ok");
+        client.assert_closed();
+
+        let mut client = Wire::connect(at);
         client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         client.half_close();
         assert_eq!(client.answer().unwrap().text(), "ok");

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ringgate::close::Close;
+
 /// Which modules stand on which floor; imports go down or stay on the same floor.
 const LAYERS: &[&[&str]] = &[
     &["buf", "clock", "ids", "limits", "close", "counters", "access", "net"],
@@ -337,6 +339,27 @@ fn no_path_of_a_machine_and_no_key_is_in_the_tree() {
         }
     }
     none("files with what does not belong there", wrong);
+}
+
+#[test]
+fn the_readme_lists_every_way_a_connection_ends() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let row = |close: &Close| {
+        let status = close.status().map_or("none".to_owned(), |status| status.to_string());
+        let blame = format!("{:?}", close.blame()).to_lowercase();
+        format!("| `{}` | {status} | {blame} | {} |", close.word(), close.about())
+    };
+    let missing = Close::ALL.iter().map(row).filter(|row| !readme.contains(row.as_str()));
+    none("rows that the table in README.md lacks", missing.collect());
+    assert_eq!(
+        readme
+            .lines()
+            .filter(|line| line.starts_with("| `")
+                && line.matches('|').count() == 5
+                && Close::ALL.iter().any(|close| line.contains(close.about())))
+            .count(),
+        Close::COUNT
+    );
 }
 
 /// The rules above, tried on texts of known content.
