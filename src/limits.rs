@@ -110,7 +110,9 @@ pub const STARVED_PAGES_MIN: usize = 8;
 /// After an accept failed for want of descriptors, accepting is tried again after this time.
 pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
-pub const BACKLOG: i32 = 4096;
+pub const BACKLOG_MAX: i32 = 4096;
+/// The least accept queue; between the two it is a quarter of what a worker may have open.
+pub const BACKLOG_MIN: i32 = 16;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Entries of a worker's completion queue; the kernel keeps what exceeds it.

@@ -12,6 +12,9 @@ use crate::limits::PAGE_BYTES;
 
 use super::conn::push_or_copy;
 
+/// What 405 says (RFC 9110, 15.5.6): every method but CONNECT is relayed.
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE";
+
 /// Which answer.
 #[derive(Debug)]
 pub enum Own<'a> {
@@ -59,12 +62,15 @@ pub fn queue(own: &Own<'_>, about: &About<'_>, outbox: &mut Queue, pool: &mut Po
     }
     let mut head = Chunk::empty(pool.take()?);
     let connection = if about.last { Connection::Close } else { Connection::KeepAlive };
-    let located = [("Location", location.as_deref().unwrap_or_default())];
+    let further = match &location {
+        Some(url) => [("Location", url.as_str())],
+        None => [("Allow", ALLOWED_METHODS)],
+    };
     let fields = OwnAnswer {
         status,
         content_type,
         body_len: length_of(own) as u64,
-        fields: if location.is_some() { &located } else { &[] },
+        fields: if location.is_some() || status == 405 { &further } else { &[] },
         date: about.date,
         version: about.version,
         connection,

@@ -159,6 +159,10 @@ impl HttpSession {
             return;
         }
         self.front.pump(Leg::Front, true, cx);
+        if self.phase == Phase::Flush && self.front.is_shut() {
+            self.phase = Phase::Linger;
+            self.deadlines.set(Timer::Client, cx.now + LINGER_TIME);
+        }
         if let Some(exchange) = &mut self.exchange
             && let Some(link) = &mut exchange.dial.link
             && !link.is_connecting()
@@ -347,8 +351,9 @@ impl HttpSession {
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(mut chunk) = self.front.inbox.pop() else {
             if self.front.is_eof() {
-                let close = if self.head_begun { Close::ClientGone } else { Close::ClientClosed };
-                self.end(close, cx);
+                // Its last answer may still be leaving.
+                cx.counters.close(Close::ClientClosed);
+                self.flush(false);
             }
             return false;
         };
@@ -471,10 +476,6 @@ impl HttpSession {
         if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
             self.close(cx);
             return false;
-        }
-        if !self.client_ends && self.front.is_shut() {
-            self.phase = Phase::Linger;
-            self.deadlines.set(Timer::Client, cx.now + LINGER_TIME);
         }
         false
     }

@@ -75,7 +75,8 @@ pub fn take_proxy_header(
         front.inbox.push_front(chunk, cx.pool);
         match parsed {
             proxyproto::Parse::Done(header, _) => {
-                if !header.local {
+                // Without addresses (UNKNOWN, LOCAL) those of the connection itself count.
+                if !header.local && header.source.is_some() {
                     *ends = Ends { client: header.source, local: header.destination };
                 }
                 return Some(Ok(()));

@@ -3,6 +3,7 @@
 //! What goes in: accepted sockets. What comes out: sessions. It owns: whether accepting is paused. Always true: a worker
 //! has at most its share of `connections_max`; more connections wait in the kernel's queue, and that is counted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::close::Close;
 use crate::config::model::Config;
 use crate::counters::Count;
 use crate::ids::{ListenerId, SockId};
-use crate::limits::{ACCEPT_AGAIN_TIME, BACKLOG};
+use crate::limits::{ACCEPT_AGAIN_TIME, BACKLOG_MAX, BACKLOG_MIN};
 use crate::net::{Ends, Errno};
 use crate::ring::{Io, ListenOptions};
 use crate::session::{Cx, Session};
@@ -26,19 +27,24 @@ pub struct Accept {
     share: usize,
     paused: bool,
     again: Moment,
+    /// Accepted before accepting was paused: they wait here as if in the kernel's queue.
+    waiting: VecDeque<(ListenerId, SockId, Ends)>,
 }
 
 impl Accept {
     /// For one of `workers` workers.
     pub fn new(config: &Config, workers: usize) -> Self {
         let share = config.limits.connections_max.div_ceil(workers.max(1)).max(1);
-        Self { listeners: 0, share, paused: false, again: Moment::NEVER }
+        Self { listeners: 0, share, paused: false, again: Moment::NEVER, waiting: VecDeque::new() }
     }
 
     /// Opens all listeners.
     pub fn listen<I: Io>(&mut self, io: &mut I, config: &Config) -> io::Result<()> {
         for (at, listener) in config.listeners.iter().enumerate() {
-            let options = ListenOptions { v6only: listener.v6only, backlog: BACKLOG };
+            // What one turn may accept beyond the share waits in `waiting`: not many more than this.
+            let backlog =
+                i32::try_from(self.share / 4).unwrap_or(BACKLOG_MAX).clamp(BACKLOG_MIN, BACKLOG_MAX);
+            let options = ListenOptions { v6only: listener.v6only, backlog };
             let id = ListenerId(u32::try_from(at).unwrap_or(u32::MAX));
             io.listen(id, &listener.address, &options)?;
             self.listeners = id.0 + 1;
@@ -60,6 +66,17 @@ impl Accept {
 impl<I: Io> Worker<I> {
     pub(super) fn on_accepted(&mut self, listener: ListenerId, sock: SockId, ends: Ends) {
         self.owners.opened(sock, Owner::Nobody);
+        if self.sessions.len() >= self.accept.share {
+            self.accept.waiting.push_back((listener, sock, ends));
+        } else {
+            self.begin_session(listener, sock, ends);
+        }
+        if self.sessions.len() >= self.accept.share && !self.accept.paused {
+            self.pause_accepting(Moment::NEVER);
+        }
+    }
+
+    fn begin_session(&mut self, listener: ListenerId, sock: SockId, ends: Ends) {
         let config = self.config.clone();
         let Some(listener) = config.listeners.get(listener.index()) else {
             self.close_sock(sock);
@@ -102,9 +119,6 @@ impl<I: Io> Worker<I> {
         });
         self.after(id, ops, false);
         self.run_pending();
-        if self.sessions.len() >= self.accept.share && !self.accept.paused {
-            self.pause_accepting(Moment::NEVER);
-        }
     }
 
     pub(super) fn on_accept_failed(&mut self, _listener: ListenerId, _errno: Errno) {
@@ -123,6 +137,11 @@ impl<I: Io> Worker<I> {
 
     /// Accepts again once there is room.
     pub(super) fn resume_accepting(&mut self) {
+        while self.sessions.len() < self.accept.share
+            && let Some((listener, sock, ends)) = self.accept.waiting.pop_front()
+        {
+            self.begin_session(listener, sock, ends);
+        }
         let due = self.accept.again <= self.now;
         let room = self.sessions.len() < self.accept.share;
         if self.accept.paused && room && (due || !self.accept.again.is_set()) && !self.drain.is_on() {
