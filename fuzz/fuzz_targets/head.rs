@@ -9,7 +9,7 @@ use ringgate::http::h1::head::{
     BadHead, HeadLimits, Parse, Scratch, Start, diagnose, parse_request, parse_response,
 };
 use ringgate::http::h1::write::{Connection, Forward, OutFraming, Relay, write_request, write_response};
-use ringgate::http::message::{Framing, Kind, Method, Request, Response, ResponseFraming, Version};
+use ringgate::http::message::{Field, Framing, Kind, Method, Request, Response, ResponseFraming, Version};
 use ringgate::http::rules::FieldRules;
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 4096, fields_max: 20, target_bytes_max: 200 };
@@ -39,27 +39,47 @@ fn request(bytes: &[u8], options: u8) {
     let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let form = diagnose(&bytes[skipped..], Start::Request, &LIMITS);
     match parse_request(bytes, &LIMITS, &mut scratch) {
-        Parse::NeedMore => assert!(form.is_none() || bytes == b"\r", "{form:?}"),
+        Parse::NeedMore => assert!(form == Ok(false) || bytes == b"\r", "{form:?}"),
         Parse::Bad(bad, at) => {
             assert!(at <= bytes.len());
             match form {
-                Some((named, from)) => assert!(
-                    (named, from + skipped) == (bad, at)
-                        || matches!(bad, BadHead::TargetTooLong | BadHead::HeadTooLarge),
-                    "{named:?} at {from}, but {bad:?} at {at}"
-                ),
+                Err((named, from)) => {
+                    let too_large = matches!(bad, BadHead::TargetTooLong | BadHead::HeadTooLarge);
+                    assert!(
+                        (named, from + skipped) == (bad, at) || too_large,
+                        "{form:?}, but {bad:?} at {at}"
+                    );
+                }
                 // Well formed, so it is the meaning or the size that was refused.
-                None => assert!(is_of_meaning(bad), "{bad:?} at {at}"),
+                Ok(_) => assert!(is_of_meaning(bad), "{bad:?} at {at}"),
             }
         }
         Parse::Done(request) => {
             let head = &bytes[skipped..request.head_bytes];
-            assert_eq!(diagnose(head, Start::Request, &LIMITS), None);
+            assert_eq!(diagnose(head, Start::Request, &LIMITS), Ok(true));
+            httparse_agrees_on_request(head, &request);
             let mut again = Scratch::new();
             let short = parse_request(&bytes[..request.head_bytes - 1], &LIMITS, &mut again);
             assert!(matches!(short, Parse::NeedMore), "{short:?}");
             forward(&request, options);
         }
+    }
+}
+
+/// What we accept, httparse accepts, and reads the same from it.
+fn httparse_agrees_on_request(head: &[u8], request: &Request) {
+    let mut slots = [httparse::EMPTY_HEADER; 20];
+    let mut other = httparse::Request::new(&mut slots);
+    assert_eq!(other.parse(head), Ok(httparse::Status::Complete(head.len())));
+    assert_eq!(other.method, Some(request.method_text));
+    assert_eq!(other.version, Some(u8::from(request.version == Version::Http11)));
+    same_fields(other.headers, request.fields);
+}
+
+fn same_fields(theirs: &[httparse::Header], ours: &[Field]) {
+    assert_eq!(theirs.len(), ours.len());
+    for (theirs, ours) in theirs.iter().zip(ours) {
+        assert_eq!((theirs.name, theirs.value), (ours.name_text(), ours.value));
     }
 }
 
@@ -98,7 +118,7 @@ fn forward(request: &Request, options: u8) {
     let Some(used) = write_request(request, &forward, &rules, &mut out) else { panic!("16 KiB are enough") };
     let written = &out[..used];
     assert_eq!(write_request(request, &forward, &rules, &mut vec![0; used - 1]), None);
-    assert_eq!(diagnose(written, Start::Request, &WIDE), None, "{}", String::from_utf8_lossy(written));
+    assert_eq!(diagnose(written, Start::Request, &WIDE), Ok(true), "{}", String::from_utf8_lossy(written));
     let mut scratch = Scratch::new();
     let Parse::Done(again) = parse_request(written, &WIDE, &mut scratch) else {
         panic!("{}", String::from_utf8_lossy(written))
@@ -131,15 +151,21 @@ fn response(bytes: &[u8], options: u8) {
     let form = diagnose(bytes, Start::Response, &LIMITS);
     let mut scratch = Scratch::new();
     match parse_response(bytes, &LIMITS, method, &mut scratch) {
-        Parse::NeedMore => assert_eq!(form, None),
+        Parse::NeedMore => assert_eq!(form, Ok(false)),
         Parse::Bad(bad, at) => match form {
-            Some(named) => {
-                assert!(named == (bad, at) || bad == BadHead::HeadTooLarge, "{named:?}, but {bad:?} at {at}")
+            Err(named) => {
+                assert!(named == (bad, at) || bad == BadHead::HeadTooLarge, "{form:?}, but {bad:?} at {at}")
             }
-            None => assert!(is_of_meaning(bad), "{bad:?} at {at}"),
+            Ok(_) => assert!(is_of_meaning(bad), "{bad:?} at {at}"),
         },
         Parse::Done(response) => {
-            assert_eq!(diagnose(&bytes[..response.head_bytes], Start::Response, &LIMITS), None);
+            let head = &bytes[..response.head_bytes];
+            assert_eq!(diagnose(head, Start::Response, &LIMITS), Ok(true));
+            let mut slots = [httparse::EMPTY_HEADER; 20];
+            let mut other = httparse::Response::new(&mut slots);
+            assert_eq!(other.parse(head), Ok(httparse::Status::Complete(head.len())));
+            assert_eq!(other.code, Some(response.status));
+            same_fields(other.headers, response.fields);
             relay(&response, method, options);
         }
     }

@@ -126,10 +126,18 @@ kinds! {
 }
 
 impl Kind {
-    /// The kind of a field name (a token). One comparison at most: length and first letter leave one candidate.
+    /// The kind of a field name (a token). Length and first letter leave one candidate at most.
     #[inline]
     pub fn of(name: &[u8]) -> Self {
-        let Some(first) = name.first() else { return Self::Other };
+        match name.first() {
+            Some(first) if CANDIDATES[name.len() % 32] >> (first % 32) & 1 == 1 => {
+                Self::of_candidate(name, *first)
+            }
+            _ => Self::Other,
+        }
+    }
+
+    fn of_candidate(name: &[u8], first: u8) -> Self {
         match (name.len(), first | 0x20) {
             (2, b't') => Self::if_same(name, b"te", Self::Te),
             (4, b'h') => Self::if_same(name, b"host", Self::Host),
@@ -167,6 +175,18 @@ impl Kind {
         if is_alias(name, want) { Self::Alias } else { Self::Other }
     }
 }
+
+/// By length of a name, modulo 32: with which letters (their lowest five bits) names of a special kind begin.
+const CANDIDATES: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < Kind::NAMED.len() {
+        let name = Kind::NAMED[at].1.as_bytes();
+        table[name.len() % 32] |= 1 << (name[0] % 32);
+        at += 1;
+    }
+    table
+};
 
 /// True when `name` and `want` (lower case) are the same to a server that maps `-` and `_` to one character, as CGI
 /// (RFC 3875, 4.1.18) and its descendants do.

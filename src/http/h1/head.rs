@@ -220,20 +220,17 @@ struct RequestLine<'b> {
 impl<'b> RequestLine<'b> {
     #[inline]
     fn read(head: &'b [u8]) -> Option<Self> {
-        // Methods are short: a byte at a time finds their end soonest.
-        let blank = if head.starts_with(b"GET ") {
-            3
+        let (method, method_bytes) = if head.starts_with(b"GET ") {
+            (Method::Get, 3)
         } else {
-            head.iter().position(|byte| !is_token_byte(*byte)).filter(|at| *at > 0)?
+            // Methods are short: a byte at a time finds their end soonest.
+            let blank = head.iter().position(|byte| !is_token_byte(*byte)).filter(|at| *at > 0)?;
+            (Method::of(head.get(..blank)?), blank)
         };
-        let (method_text, rest) = head.split_at_checked(blank)?;
-        if rest.first() != Some(&b' ') {
-            return None;
-        }
-        let target_from = blank + 1;
-        let target_to = scan::target_end(head, target_from)?;
-        let target = head.get(target_from..target_to).filter(|target| !target.is_empty())?;
-        let rest = head.get(target_to..)?;
+        let (method_text, rest) = head.split_at_checked(method_bytes)?;
+        let rest = rest.strip_prefix(b" ")?;
+        let (target_bytes, _) = scan::target_end(rest)?;
+        let (target, rest) = rest.split_at_checked(target_bytes)?;
         let version = if rest.starts_with(b" HTTP/1.1\r\n") {
             Version::Http11
         } else if rest.starts_with(b" HTTP/1.0\r\n") {
@@ -241,8 +238,10 @@ impl<'b> RequestLine<'b> {
         } else {
             return None;
         };
-        let method = if blank == 3 && head[0] == b'G' { Method::Get } else { Method::of(method_text) };
-        Some(Self { method, method_text, target, version, fields_from: target_to + 11 })
+        if target.is_empty() {
+            return None;
+        }
+        Some(Self { method, method_text, target, version, fields_from: method_bytes + 1 + target_bytes + 11 })
     }
 }
 
@@ -273,14 +272,17 @@ impl<'b> StatusLine<'b> {
             }
             status = status * 10 + u16::from(byte - b'0');
         }
-        let blank = *head.get(12)? == b' ';
-        let reason_from = if blank { 13 } else { 12 };
-        let reason_to = if blank { scan::value_end(head, reason_from)? } else { reason_from };
-        if status < 100 || head.get(reason_to..reason_to + 2)? != b"\r\n" {
+        let rest = head.get(12..)?;
+        let (rest, blank) = match rest.strip_prefix(b" ") {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        let reason_bytes = if blank { scan::value_end(rest)?.0 } else { 0 };
+        let (reason, rest) = rest.split_at_checked(reason_bytes)?;
+        if status < 100 || !rest.starts_with(b"\r\n") {
             return None;
         }
-        let reason = head.get(reason_from..reason_to)?;
-        Some(Self { version, status, reason, blank, fields_from: reason_to + 2 })
+        Some(Self { version, status, reason, blank, fields_from: head.len() - rest.len() + 2 })
     }
 }
 
@@ -408,7 +410,12 @@ impl<'b> Found<'b> {
     /// Reads the fields of a head into `scratch`, from `at` to the empty line. `None` when anything is not exactly as it
     /// should be, when the head is not complete, or has too many fields.
     #[inline]
-    fn read(head: &'b [u8], mut at: usize, limits: &HeadLimits, scratch: &mut Scratch<'b>) -> Option<Self> {
+    fn read(
+        head: &'b [u8],
+        fields_from: usize,
+        limits: &HeadLimits,
+        scratch: &mut Scratch<'b>,
+    ) -> Option<Self> {
         let mut found = Self {
             seen: KindSet::NONE,
             host: b"",
@@ -422,22 +429,33 @@ impl<'b> Found<'b> {
             framing_at: 0,
             head_bytes: 0,
         };
-        let fields_max = limits.fields_max;
         scratch.fields.clear();
-        while let Some(field) = read_field(head, at)? {
-            if scratch.fields.len() == fields_max {
-                return None;
-            }
+        let mut rest = head.get(fields_from..)?;
+        let mut from = fields_from;
+        while !rest.starts_with(b"\r\n") {
+            let line = FieldLine::read(rest)?;
+            let to = head.len() - line.next.len();
+            let field = Field {
+                name: line.name,
+                value: line.value,
+                kind: Kind::of(line.name),
+                plain: line.plain,
+                from: from as u16,
+                to: to as u16,
+            };
             if field.kind != Kind::Other {
                 found.take(&field)?;
             }
-            at = field.to.into();
             scratch.fields.try_push(field).ok()?;
+            (rest, from) = (line.next, to);
+        }
+        if scratch.fields.len() > limits.fields_max {
+            return None;
         }
         if found.nominates {
             nominate(&mut scratch.fields);
         }
-        found.head_bytes = at + 2;
+        found.head_bytes = from + 2;
         Some(found)
     }
 
@@ -480,33 +498,42 @@ impl<'b> Found<'b> {
     }
 }
 
-/// The field whose line begins at `from`, or `Some(None)` for the empty line. `None` when the line is not complete or
-/// not exactly a field (RFC 9112, 5): `field-name ":" OWS field-value OWS CRLF`.
-#[inline]
-fn read_field<'b>(head: &'b [u8], from: usize) -> Option<Option<Field<'b>>> {
-    let colon = scan::name_end(head, from)?;
-    let name = head.get(from..colon)?;
-    if name.is_empty() || *head.get(colon)? != b':' {
-        let empty_line = head.get(from..from + 2)? == b"\r\n";
-        return empty_line.then_some(None);
+/// One field line in pieces.
+struct FieldLine<'b> {
+    name: &'b [u8],
+    value: &'b [u8],
+    /// True when the line is exactly `name: value CRLF`.
+    plain: bool,
+    /// What follows the line.
+    next: &'b [u8],
+}
+
+impl<'b> FieldLine<'b> {
+    /// RFC 9112, 5: `field-name ":" OWS field-value OWS CRLF`. `None` when the first line of `rest` is not complete or
+    /// anything else.
+    #[inline]
+    fn read(rest: &'b [u8]) -> Option<Self> {
+        let (name_bytes, colon) = scan::name_end(rest)?;
+        let (name, after) = rest.split_at_checked(name_bytes)?;
+        if colon != b':' || name.is_empty() {
+            return None;
+        }
+        let (mut after, mut plain) = match after {
+            [_, b' ', after @ ..] => (after, true),
+            [_, after @ ..] => (after, false),
+            [] => return None,
+        };
+        while let [b' ' | b'\t', rest @ ..] = after {
+            (after, plain) = (rest, false);
+        }
+        let (value_bytes, _) = scan::value_end(after)?;
+        let (mut value, after) = after.split_at_checked(value_bytes)?;
+        let next = after.strip_prefix(b"\r\n")?;
+        while let [rest @ .., b' ' | b'\t'] = value {
+            (value, plain) = (rest, false);
+        }
+        Some(Self { name, value, plain, next })
     }
-    let mut value_from = colon + 1;
-    while matches!(head.get(value_from)?, b' ' | b'\t') {
-        value_from += 1;
-    }
-    let line_end = scan::value_end(head, value_from)?;
-    if head.get(line_end..line_end + 2)? != b"\r\n" {
-        return None;
-    }
-    let mut value = head.get(value_from..line_end)?;
-    while let [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    let to = line_end + 2;
-    // `name: value CRLF`, and nothing between value and CRLF.
-    let plain =
-        value_from == colon + 2 && head.get(colon + 1) == Some(&b' ') && value.len() == line_end - value_from;
-    Some(Some(Field { name, value, kind: Kind::of(name), plain, from: from as u16, to: to as u16 }))
 }
 
 /// Fields that a Connection field may not take away: they are for the server behind us (RFC 9110, 7.6.1: "A sender
