@@ -99,6 +99,25 @@ fn every_prefix_of_a_good_response_needs_more() {
 }
 
 #[test]
+fn a_method_is_what_it_is_called() {
+    for (text, method) in [
+        ("GET", Method::Get),
+        ("GDT", Method::Other),
+        ("GETS", Method::Other),
+        ("G", Method::Other),
+        ("HEAD", Method::Head),
+        ("a!b", Method::Other),
+    ] {
+        let head = format!("{text} / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut scratch = Scratch::new();
+        let Parse::Done(request) = parse_request(head.as_bytes(), &LIMITS, &mut scratch) else {
+            panic!("{text}")
+        };
+        assert_eq!((request.method, request.method_text), (method, text));
+    }
+}
+
+#[test]
 fn refuses_a_broken_request_line() {
     use BadHead::{
         AsteriskWithoutOptions, BareCr, BareLf, EmptyLines, HostInvalid, MethodConnect, MethodInvalid,
