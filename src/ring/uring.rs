@@ -40,6 +40,9 @@ use crate::net::{Address, Errno};
 /// Pages that a socket may hold unasked before its receive is cancelled, on kernels without a limit for one arming.
 const HELD_MAX: usize = 2;
 
+/// Pages that a quiet ring lends to the kernel for receiving.
+const LEND_MIN: usize = 16;
+
 /// A worker's io_uring.
 pub struct Uring {
     /// Dropped by hand: the memory that the kernel uses must outlive it.
@@ -49,8 +52,13 @@ pub struct Uring {
     pool: Pool,
     /// Pages that are never lent for receiving: answers need pages too.
     reserve: usize,
-    /// Pages that the kernel may have for receiving.
+    /// Pages that the kernel may have for receiving at most.
     lend_max: usize,
+    /// Pages that it gets now: twice what recent turns used. It picks them in the order they were lent, so fewer of
+    /// them stay in the cache better; used up, they are doubled by the next turn.
+    lend_goal: usize,
+    /// The most pages that a recent turn used.
+    lend_peak: usize,
     buffers: ManuallyDrop<Buffers>,
     sends: ManuallyDrop<Sends>,
     sockets: Table<Socket>,
@@ -91,7 +99,9 @@ impl Uring {
             tuning,
             pool: Pool::new(pages_max),
             reserve: (pages_max / 8).min(32),
-            lend_max: (pages_max / 4).clamp(1, LENT_PAGES_MAX),
+            lend_max: (pages_max / 4).min(tuning.lend).clamp(1, LENT_PAGES_MAX),
+            lend_goal: 0,
+            lend_peak: 0,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Sends::default()),
             sockets: Table::new(),
@@ -121,6 +131,11 @@ impl Uring {
     /// Puts an entry into the submission queue. The memory it names lives until its completion: pages and messages
     /// are in `lend.rs`, addresses in the socket, the wake word in this struct; all outlive the ring (see `drop`).
     fn push(&mut self, entry: Entry) {
+        // Entries keep their order: a cancel must not overtake what it cancels.
+        if !self.backlog.is_empty() {
+            self.backlog.push_back(entry);
+            return;
+        }
         // SAFETY: see above.
         if unsafe { self.ring.submission().push(&entry) }.is_ok() {
             return;
@@ -160,7 +175,10 @@ impl Uring {
     /// Lends pages to the kernel up to its share, and starts the receives again that found none.
     fn refill(&mut self) {
         let before = self.buffers.len();
-        while self.buffers.len() < self.lend_max && self.pool.available() > self.reserve {
+        let used = self.lend_goal.saturating_sub(before);
+        self.lend_peak = used.max(self.lend_peak - self.lend_peak / 16);
+        self.lend_goal = (2 * self.lend_peak).max(LEND_MIN).min(self.lend_max);
+        while self.buffers.len() < self.lend_goal && self.pool.available() > self.reserve {
             let Some(page) = self.pool.take() else { break };
             self.buffers.lend(page);
             self.lent += 1;

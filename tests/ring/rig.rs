@@ -9,6 +9,7 @@ use std::time::Duration;
 use ringgate::buf::{Chain, Chunk};
 use ringgate::clock;
 use ringgate::ids::{ListenerId, SockId};
+use ringgate::limits::{PAGE_BYTES, PAGE_HEADROOM};
 use ringgate::net::{Address, Ends};
 use ringgate::ring::{Done, Io, ListenOptions};
 
@@ -72,7 +73,10 @@ impl Rig {
             matches!(done, Done::Received { sock: it, .. } if *it == sock).then_some(())
         });
         match done.1 {
-            Done::Received { chunk, .. } => chunk,
+            Done::Received { chunk, .. } => {
+                assert!(!chunk.is_empty() && chunk.headroom() >= PAGE_HEADROOM && chunk.len() <= PAGE_BYTES);
+                chunk
+            }
             _ => unreachable!(),
         }
     }

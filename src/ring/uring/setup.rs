@@ -11,7 +11,7 @@ use io_uring::squeue::Entry;
 use io_uring::types::{Fd, Timespec};
 use io_uring::{EnterFlags, IoUring, opcode};
 
-use crate::limits::{COMPLETION_ENTRIES, SUBMISSION_ENTRIES};
+use crate::limits::{COMPLETION_ENTRIES, LENT_PAGES_MAX, SUBMISSION_ENTRIES};
 use crate::ring::lend::{BUFFER_GROUP, Buffers};
 
 /// Which of the kernel's abilities are used. The default is all that pay off; less is for older kernels and for tests.
@@ -27,6 +27,8 @@ pub struct Tuning {
     pub close_in_ring: bool,
     /// The kernel's deferred work runs only when this thread enters the ring (kernel 6.1).
     pub defer: bool,
+    /// Pages that the kernel may have for receiving, at most [`crate::limits::LENT_PAGES_MAX`].
+    pub lend: usize,
     /// The ring's own descriptor is registered: entering it needs no look-up (kernel 5.18).
     pub registered: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Tuning {
             multishot_accept: true,
             close_in_ring: true,
             defer: true,
+            lend: LENT_PAGES_MAX,
             registered: true,
         }
     }
@@ -56,10 +59,10 @@ pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, EnterFd, Buffers,
         .map_err(|error| advise("cannot register a buffer ring with io_uring", &error))?;
     let enter_fd = EnterFd::new(ring.as_raw_fd(), tuning.registered);
     tuning.registered = enter_fd.registered;
-    if tuning.multishot && tuning.limit > 0 && !accepts(&mut ring, &enter_fd, true, tuning.limit)? {
+    if tuning.multishot && tuning.limit > 0 && !accepts(&mut ring, &enter_fd, tuning.limit)? {
         tuning.limit = 0;
     }
-    if tuning.multishot && tuning.limit == 0 && !accepts(&mut ring, &enter_fd, true, 0)? {
+    if tuning.multishot && tuning.limit == 0 && !accepts(&mut ring, &enter_fd, 0)? {
         tuning.multishot = false;
     }
     if !tuning.multishot {
@@ -131,9 +134,9 @@ fn advise(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}{dash}{advice}"))
 }
 
-/// Tries a receive in a given form on a connection that has ended: a kernel that does not know the form says EINVAL.
-fn accepts(ring: &mut IoUring, enter_fd: &EnterFd, multishot: bool, limit: u32) -> io::Result<bool> {
-    debug_assert!(multishot);
+/// Tries a multishot receive, with a limit or without, on a connection that has ended: a kernel that does not know the
+/// form says EINVAL.
+fn accepts(ring: &mut IoUring, enter_fd: &EnterFd, limit: u32) -> io::Result<bool> {
     let (ours, theirs) = UnixStream::pair()?;
     drop(theirs);
     let entry = limited(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), BUFFER_GROUP).build(), limit);
