@@ -100,7 +100,9 @@ mod tests {
 
     type Find = fn(&[u8]) -> Option<(usize, u8)>;
 
-    const CASES: [(Find, fn(u8) -> bool); 3] =
+    type Belongs = fn(u8) -> bool;
+
+    const CASES: [(Find, Belongs); 3] =
         [(name_end, is_token_byte), (value_end, is_value_byte), (target_end, is_target_byte)];
 
     #[test]
