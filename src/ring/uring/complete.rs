@@ -62,6 +62,11 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
+    /// True for a receive.
+    pub(super) const fn is_recv(self) -> bool {
+        self.word >> 56 == Kind::Recv as u64
+    }
+
     /// The result as an error.
     pub(super) const fn errno(self) -> Errno {
         Errno(-self.result)
@@ -122,10 +127,12 @@ impl Uring {
             (Some(chunk), _) if socket.wanted && socket.held.is_empty() => {
                 socket.wanted = false;
                 self.lent -= 1;
-                done.push(Done::Received { sock, chunk });
+                done.push(Done::Received { sock, chain: chunk.into() });
             }
             (Some(chunk), _) => {
-                self.hold(sock, chunk);
+                if let Some(chunk) = self.join(sock, chunk, done) {
+                    self.hold(sock, chunk);
+                }
                 return;
             }
             (None, 0) => socket.end = Some(End::Eof),
@@ -135,6 +142,19 @@ impl Uring {
         self.answer(sock, done);
         if self.sockets.get(sock).is_some_and(Socket::must_arm) {
             self.arm(sock);
+        }
+    }
+
+    /// Adds bytes to the answer that was just given, when they are its continuation; gives them back else.
+    fn join(&mut self, sock: SockId, chunk: Chunk, done: &mut [Done]) -> Option<Chunk> {
+        let socket = self.sockets.get(sock)?;
+        match done.last_mut() {
+            Some(Done::Received { sock: last, chain }) if *last == sock && !socket.wanted && socket.held.is_empty() => {
+                let back = chain.push(chunk).err();
+                self.lent -= usize::from(back.is_none());
+                back
+            }
+            _ => Some(chunk),
         }
     }
 

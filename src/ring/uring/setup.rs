@@ -11,7 +11,7 @@ use io_uring::squeue::Entry;
 use io_uring::types::{Fd, Timespec};
 use io_uring::{EnterFlags, IoUring, opcode};
 
-use crate::limits::{COMPLETION_ENTRIES, LENT_PAGES_MAX, SUBMISSION_ENTRIES};
+use crate::limits::{COMPLETION_ENTRIES, GATHER_US, LENT_PAGES_MAX, RECV_LIMIT_BYTES, SUBMISSION_ENTRIES};
 use crate::ring::lend::{BUFFER_GROUP, Buffers};
 
 /// Which of the kernel's abilities are used. The default is all that pay off; less is for older kernels and for tests.
@@ -29,6 +29,9 @@ pub struct Tuning {
     pub defer: bool,
     /// Pages that the kernel may have for receiving, at most [`crate::limits::LENT_PAGES_MAX`].
     pub lend: usize,
+    /// While several completions are expected, a wait goes on for them for so many microseconds (kernel 6.12); 0 ends it
+    /// with the first one.
+    pub gather_us: u32,
     /// The ring's own descriptor is registered: entering it needs no look-up (kernel 5.18).
     pub registered: bool,
 }
@@ -37,11 +40,12 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             multishot: true,
-            limit: 64 * 1024,
+            limit: RECV_LIMIT_BYTES,
             multishot_accept: true,
             close_in_ring: true,
             defer: true,
-            lend: LENT_PAGES_MAX,
+            lend: std::env::var("LEND").map_or(LENT_PAGES_MAX, |v| v.parse().unwrap_or(LENT_PAGES_MAX)),
+            gather_us: std::env::var("MINW").map_or(GATHER_US, |v| v.parse().unwrap_or(GATHER_US)),
             registered: true,
         }
     }
@@ -57,6 +61,9 @@ pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, EnterFd, Buffers,
     let mut ring = create(&mut tuning).map_err(|error| advise("cannot set up io_uring", &error))?;
     let buffers = Buffers::new(&ring.submitter())
         .map_err(|error| advise("cannot register a buffer ring with io_uring", &error))?;
+    if !ring.params().is_feature_min_timeout() {
+        tuning.gather_us = 0;
+    }
     let enter_fd = EnterFd::new(ring.as_raw_fd(), tuning.registered);
     tuning.registered = enter_fd.registered;
     if tuning.multishot && tuning.limit > 0 && !accepts(&mut ring, &enter_fd, tuning.limit)? {
@@ -144,7 +151,7 @@ fn accepts(ring: &mut IoUring, enter_fd: &EnterFd, limit: u32) -> io::Result<boo
     if unsafe { ring.submission().push(&entry) }.is_err() {
         return Ok(false);
     }
-    enter_fd.enter(1, 1, None, EnterFlags::GETEVENTS)?;
+    enter_fd.enter(1, 1, None, EnterFlags::GETEVENTS, 0)?;
     let results: Vec<i32> = ring.completion().map(|entry| entry.result()).collect();
     Ok(results.iter().all(|result| *result != -libc::EINVAL))
 }
@@ -207,18 +214,22 @@ impl EnterFd {
         }
     }
 
-    /// Enters: hands over `submit` entries, waits for `want` completions, at most for `timeout`.
+    /// Enters: hands over `submit` entries, waits for `want` completions, at most for `timeout`. With `gather_us`, one
+    /// completion is enough after that time.
     pub(super) fn enter(
         &self,
         submit: u32,
         want: u32,
         timeout: Option<Timespec>,
         mut flags: EnterFlags,
+        gather_us: u32,
     ) -> io::Result<()> {
-        let mut wait = Wait { sigmask: 0, sigmask_bytes: 0, min_wait_usec: 0, timeout: 0 };
+        let mut wait = Wait { sigmask: 0, sigmask_bytes: 0, min_wait_usec: gather_us, timeout: 0 };
         let (mut at, mut bytes) = (std::ptr::null(), 0);
         if let Some(timeout) = &timeout {
             wait.timeout = (&raw const *timeout) as u64;
+        }
+        if timeout.is_some() || gather_us > 0 {
             (at, bytes) = (&raw const wait, size_of::<Wait>());
             flags |= EnterFlags::EXT_ARG;
         }
