@@ -298,15 +298,8 @@ impl Round {
     }
 }
 
-const ALL: Tuning = Tuning {
-    multishot: true,
-    limit: 64 * 1024,
-    multishot_accept: true,
-    close_in_ring: true,
-    defer: true,
-    registered: true,
-    lend: 128,
-};
+const ALL: Tuning =
+    Tuning { multishot: true, limit: 64 * 1024, multishot_accept: true, defer: true, lend: 128 };
 
 macro_rules! uring {
     ($($field:ident: $value:expr),*) => {
@@ -318,7 +311,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(2);
     let filter = arguments.next().unwrap_or_default();
-    let kernels: [(&str, Make); 13] = [
+    let kernels: [(&str, Make); 11] = [
         ("epoll", || Box::new(Epoll::new(PAGES).unwrap())),
         ("uring", uring!()),
         ("uring one-shot", uring!(multishot: false)),
@@ -328,9 +321,7 @@ fn main() {
         ("uring limit 128k", uring!(limit: 128 * 1024)),
         ("uring lend 16", uring!(lend: 16)),
         ("uring lend 32", uring!(lend: 32)),
-        ("uring close(2)", uring!(close_in_ring: false)),
         ("uring accept one-shot", uring!(multishot_accept: false)),
-        ("uring not registered", uring!(registered: false)),
         ("uring no defer", uring!(defer: false)),
     ];
     let rounds: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(3);

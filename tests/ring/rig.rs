@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -173,6 +174,20 @@ pub fn dial(to: SocketAddr) -> TcpStream {
 
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Makes the send buffer of the listener at this address small, behind the ring's back.
+pub fn shrink_send_buffer(address: SocketAddr, bytes: usize) {
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let number = entry.unwrap().file_name().into_string().unwrap().parse().unwrap();
+        // SAFETY: the descriptor was open a moment ago, and tests run alone.
+        #[allow(unsafe_code)]
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let sock = socket2::SockRef::from(&fd);
+        if sock.local_addr().is_ok_and(|local| local.as_socket() == Some(address)) {
+            sock.set_send_buffer_size(bytes).unwrap();
+        }
+    }
 }
 
 /// Bytes that tell their place.

@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Connect = 3,
     Accept = 4,
     Wake = 5,
-    /// Cancels and closes: they complete only to say that there was nothing to do.
+    /// Cancels: they complete only to say that there was nothing to cancel.
     Ignored = 6,
 }
 
@@ -227,5 +227,18 @@ impl Uring {
         self.waker.seen();
         done.push(Done::Woken);
         self.arm_waker();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_carry_kind_generation_and_slot() {
+        let id = SockId { slot: u32::MAX - 1, generation: 0xffab_cdef };
+        let completion = Completion { word: word(Kind::Wake, id), result: 0, flags: 0 };
+        assert_eq!(completion.word >> 56, Kind::Wake as u64);
+        assert_eq!((completion.slot(), completion.generation()), (u32::MAX - 1, 0x00ab_cdef));
     }
 }
