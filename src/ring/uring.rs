@@ -17,12 +17,12 @@ mod setup;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
-use io_uring::types::{CancelBuilder, Fd, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, opcode, squeue};
 
 use self::accept::Listener;
@@ -47,7 +47,6 @@ const LEND_MIN: usize = 16;
 pub struct Uring {
     /// Dropped by hand: the memory that the kernel uses must outlive it.
     ring: ManuallyDrop<IoUring>,
-    enter_fd: setup::EnterFd,
     tuning: Tuning,
     pool: Pool,
     /// Pages that are never lent for receiving: answers need pages too.
@@ -96,10 +95,9 @@ impl Uring {
 
     /// As `new`, with fewer of the kernel's abilities used than it has.
     pub fn with(pages_max: usize, tuning: Tuning) -> io::Result<Self> {
-        let (ring, enter_fd, buffers, tuning) = setup::open(tuning)?;
+        let (ring, buffers, tuning) = setup::open(tuning)?;
         let mut this = Self {
             ring: ManuallyDrop::new(ring),
-            enter_fd,
             tuning,
             pool: Pool::new(pages_max),
             reserve: (pages_max / 8).min(32),
@@ -156,9 +154,19 @@ impl Uring {
     /// Hands the submission queue over and waits for `want` completions, at most until `timeout`.
     fn enter(&mut self, want: u32, timeout: Option<Timespec>, flags: EnterFlags) -> io::Result<()> {
         let submit = self.ring.submission().len() as u32;
-        let gather_us = if want > 1 { self.tuning.gather_us } else { 0 };
-        match self.enter_fd.enter(submit, want, timeout, flags, gather_us) {
-            Ok(()) => Ok(()),
+        let submitter = self.ring.submitter();
+        let mut arguments = SubmitArgs::new();
+        if want > 1 {
+            arguments = arguments.min_wait_usec(self.tuning.gather_us);
+        }
+        if let Some(timeout) = &timeout {
+            arguments = arguments.timespec(timeout);
+        }
+        let flags = flags | EnterFlags::EXT_ARG;
+        // SAFETY: the argument is what EXT_ARG stands for; it and the timeout live until the call returns.
+        let result = unsafe { submitter.enter(submit, want, flags.bits(), Some(&arguments)) };
+        match result {
+            Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 // Time is up; a signal came; the kernel is short of memory or has completions that do not fit: the
                 // entries stay in the queue and the next turn hands them over again.
@@ -273,12 +281,8 @@ impl Uring {
         }
         socket.phase = Phase::Gone;
         self.gone.push(id);
-        if let Some(fd) = socket.fd.take()
-            && self.tuning.close_in_ring
-        {
-            let entry = opcode::Close::new(Fd(fd.into_raw_fd())).build();
-            self.push(entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(word(Kind::Ignored, id)));
-        }
+        // A system call. An entry in the queue measures no better, and the descriptor would live on until the next turn.
+        socket.fd = None;
     }
 
     /// Reports the sockets that are gone and frees their slots.
@@ -326,15 +330,7 @@ impl Io for Uring {
     }
 
     fn connect(&mut self, to: &Address) -> Result<SockId, Errno> {
-        let made = match sys::outgoing(to, true) {
-            // Descriptors may wait in the submission queue to be closed.
-            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
-                let _ = self.enter(0, None, EnterFlags::empty());
-                sys::outgoing(to, true)
-            }
-            made => made,
-        };
-        let (fd, target) = made.map_err(|error| sys::errno(&error))?;
+        let (fd, target) = sys::outgoing(to, true).map_err(|error| sys::errno(&error))?;
         let raw = Fd(fd.as_raw_fd());
         let target = Box::new(target);
         let (at, len) = (target.as_ptr().cast(), target.len());
@@ -506,7 +502,6 @@ impl Drop for Uring {
         }
         let joined = self.sockets.len() == 0 && self.listeners.len() == 0 && !self.waking;
         let _ = self.enter(0, None, EnterFlags::empty());
-        self.enter_fd.unregister();
         let forgotten = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok();
         // SAFETY: each is dropped once, here, and not used after.
         unsafe {

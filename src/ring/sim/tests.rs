@@ -401,7 +401,10 @@ fn a_receive_without_pages_waits_for_them() {
     assert_eq!(sim.starved(), 1);
     held.into_iter().for_each(|page| sim.pool().give(page));
     let done = drain(&mut sim, &world, 50);
-    assert!(matches!(&done[..], [Done::Received { chain, .. }] if chain.chunks()[0].bytes() == b"hello"), "{done:?}");
+    assert!(
+        matches!(&done[..], [Done::Received { chain, .. }] if chain.chunks()[0].bytes() == b"hello"),
+        "{done:?}"
+    );
 }
 
 #[test]

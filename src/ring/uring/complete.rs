@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Connect = 3,
     Accept = 4,
     Wake = 5,
-    /// Cancels and closes: they complete only to say that there was nothing to do.
+    /// Cancels: they complete only to say that there was nothing to cancel.
     Ignored = 6,
 }
 
@@ -149,7 +149,9 @@ impl Uring {
     fn join(&mut self, sock: SockId, chunk: Chunk, done: &mut [Done]) -> Option<Chunk> {
         let socket = self.sockets.get(sock)?;
         match done.last_mut() {
-            Some(Done::Received { sock: last, chain }) if *last == sock && !socket.wanted && socket.held.is_empty() => {
+            Some(Done::Received { sock: last, chain })
+                if *last == sock && !socket.wanted && socket.held.is_empty() =>
+            {
                 let back = chain.push(chunk).err();
                 self.lent -= usize::from(back.is_none());
                 back
@@ -247,5 +249,18 @@ impl Uring {
         self.waker.seen();
         done.push(Done::Woken);
         self.arm_waker();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_carry_kind_generation_and_slot() {
+        let id = SockId { slot: u32::MAX - 1, generation: 0xffab_cdef };
+        let completion = Completion { word: word(Kind::Wake, id), result: 0, flags: 0 };
+        assert_eq!(completion.word >> 56, Kind::Wake as u64);
+        assert_eq!((completion.slot(), completion.generation()), (u32::MAX - 1, 0x00ab_cdef));
     }
 }
