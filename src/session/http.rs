@@ -18,7 +18,7 @@ use crate::counters::Count;
 use crate::http::h1::head::{HeadLimits, Parse, Scratch, parse_request};
 use crate::http::message::{Method, Version};
 use crate::ids::HttpId;
-use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, PROGRESS_BYTES_MIN};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, OUTBOX_PAGES_MAX};
 use crate::net::Ends;
 use crate::tls::{Pipe, TlsError};
 
@@ -34,7 +34,7 @@ use crate::buf::Chain;
 
 /// Where the connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// A PROXY protocol header must come.
     Proxy,
     /// A TLS handshake is in progress.
@@ -61,21 +61,21 @@ pub struct HttpSession {
     /// The client's address as text, for the forwarded fields.
     pub(super) client: ArrayString<46>,
     pub(super) front: Conn,
-    phase: Phase,
-    deadlines: Deadlines,
-    exchange: Option<Box<Exchange>>,
+    pub(super) phase: Phase,
+    pub(super) deadlines: Deadlines,
+    pub(super) exchange: Option<Box<Exchange>>,
     next_leg: u32,
     pub(super) requests: u64,
     /// Bytes that passed on the client's connection, both ways, and what it was when progress was last judged.
-    moved: u64,
-    judged: u64,
+    pub(super) moved: u64,
+    pub(super) judged: u64,
     lingered: u64,
     /// The connection ends after the exchange in progress.
     pub(super) closing: bool,
     /// The client announced the end itself and owes nothing: no lingering.
     pub(super) client_ends: bool,
     /// A part of a head came.
-    head_begun: bool,
+    pub(super) head_begun: bool,
     /// Bytes of a request may follow that nobody is going to read.
     pub(super) owing: bool,
     pub(super) method: Method,
@@ -132,6 +132,10 @@ impl HttpSession {
                 cx.counters.add(Count::BytesOut, bytes as u64);
                 self.moved += bytes as u64;
                 self.front.sent(chain, bytes, cx.pool);
+                if self.phase == Phase::Head && self.requests > 0 && !self.head_begun {
+                    // Unused since the answer left, not since it was queued.
+                    self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
+                }
                 self.touch_tunnel(cx);
             }
             Event::Failed(Leg::Front, _) => self.client_lost(cx),
@@ -158,10 +162,22 @@ impl HttpSession {
         if self.phase == Phase::Closed {
             return;
         }
-        self.front.pump(Leg::Front, true, cx);
+        // Who only sends, and does not read its last answer, is not read any more.
+        let listen = self.phase != Phase::Flush || self.lingered <= LINGER_BYTES_MAX;
+        self.front.pump(Leg::Front, listen, cx);
+        if self.front.is_deaf() {
+            // Sealing failed.
+            self.client_lost(cx);
+            return;
+        }
         if self.phase == Phase::Flush && self.front.is_shut() {
             self.phase = Phase::Linger;
             self.deadlines.set(Timer::Client, cx.now + LINGER_TIME);
+        }
+        if self.phase == Phase::Flush && self.client_ends && self.front.is_finished() {
+            // There was no goodbye to be said: nothing will happen that would end it later.
+            self.close(cx);
+            return;
         }
         if let Some(exchange) = &mut self.exchange
             && let Some(link) = &mut exchange.dial.link
@@ -169,10 +185,7 @@ impl HttpSession {
         {
             link.conn.pump(link.leg, true, cx);
         }
-        let owing = self.exchange.as_ref().is_some_and(|exchange| !exchange.body.is_done());
-        if (owing || !self.front.is_flushed()) && self.phase != Phase::Tunnel {
-            self.deadlines.set_once(Timer::Progress, cx.now + self.site(cx).times.progress);
-        }
+        self.watch_progress(cx);
     }
 
     /// The earliest moment at which a tick is useful.
@@ -258,7 +271,7 @@ impl HttpSession {
     }
 
     /// Runs `act` on the exchange in progress and obeys its outcome.
-    fn with_exchange(
+    pub(super) fn with_exchange(
         &mut self,
         cx: &mut Cx<'_>,
         act: impl FnOnce(&mut Exchange, &mut Around<'_>, &mut Cx<'_>) -> Outcome,
@@ -349,6 +362,11 @@ impl HttpSession {
 
     /// Understands one head and begins to answer it.
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        let full = self.front.pending() >= cx.window() || self.front.pending_pages() >= OUTBOX_PAGES_MAX;
+        if full && !self.front.inbox.is_empty() {
+            // Its answers wait to be read: no further request is understood before some have left.
+            return false;
+        }
         let Some(mut chunk) = self.front.inbox.pop() else {
             if self.front.is_eof() {
                 // Its last answer may still be leaving.
@@ -410,7 +428,9 @@ impl HttpSession {
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         }
         if self.front.is_eof() {
-            self.end(Close::ClientGone, cx);
+            // Its last answer may still be leaving.
+            cx.counters.close(Close::ClientGone);
+            self.flush(false);
         }
         false
     }
@@ -418,8 +438,6 @@ impl HttpSession {
     /// Waits for the next request.
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.phase = Phase::Head;
-        self.deadlines.clear(Timer::Progress);
-        self.judged = self.moved;
         self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
     }
 
@@ -440,7 +458,7 @@ impl HttpSession {
     }
 
     /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
-    fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
+    pub(super) fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
         let exchange = self.exchange.as_ref();
         let started = exchange.is_some_and(|exchange| exchange.started);
         let cut = exchange.is_some_and(|exchange| exchange.cut_looks_complete());
@@ -463,6 +481,7 @@ impl HttpSession {
         self.phase = Phase::Flush;
         self.client_ends = !linger;
         self.deadlines.clear(Timer::Client);
+        self.deadlines.clear(Timer::Progress);
         if linger {
             self.front.shut_when_flushed();
         } else {
@@ -499,7 +518,7 @@ impl HttpSession {
     }
 
     /// Ends at once, without an answer.
-    fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
+    pub(super) fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
         if self.phase == Phase::Closed {
             return;
         }
@@ -517,7 +536,7 @@ impl HttpSession {
         cx.ops.push(Op::Reset(Leg::Front));
     }
 
-    fn close(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
         self.front.clear(cx.pool);
         self.phase = Phase::Closed;
         self.deadlines = Deadlines::default();
@@ -540,43 +559,6 @@ impl HttpSession {
             self.flush(true);
         }
         self.closing = true;
-    }
-
-    fn on_tick(&mut self, cx: &mut Cx<'_>) {
-        if self.deadlines.take_due(Timer::Client, cx.now) {
-            match self.phase {
-                Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
-                Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
-                    self.fail(Close::HeadTimeout, cx);
-                }
-                Phase::Head => self.end(Close::IdleTimeout, cx),
-                Phase::Tunnel => self.end(Close::TunnelTimeout, cx),
-                Phase::Linger => self.close(cx),
-                Phase::Exchange | Phase::Flush | Phase::Closed => {}
-            }
-        }
-        if self.deadlines.take_due(Timer::Server, cx.now) {
-            self.with_exchange(cx, Exchange::on_server_late);
-        }
-        if self.deadlines.take_due(Timer::Progress, cx.now) {
-            self.judge_progress(cx);
-        }
-    }
-
-    /// A client must move some bytes within each span while it owes a body or has an answer to read.
-    fn judge_progress(&mut self, cx: &mut Cx<'_>) {
-        let progressed = self.moved - self.judged >= PROGRESS_BYTES_MIN;
-        self.judged = self.moved;
-        let owes_body = self.exchange.as_ref().is_some_and(|exchange| exchange.waits_for_client(&self.front));
-        let owes_reading = !self.front.is_flushed();
-        if progressed || !(owes_body || owes_reading) {
-            return;
-        }
-        if owes_reading {
-            self.end(Close::SlowReader, cx);
-        } else {
-            self.fail(Close::BodyTimeout, cx);
-        }
     }
 }
 
