@@ -44,6 +44,8 @@ pub struct Link {
     stage: Stage,
     /// It was kept from an earlier request.
     pub reused: bool,
+    /// Bytes were sent to it for this session.
+    asked: bool,
     /// A byte of an answer came.
     pub heard: bool,
     /// When a byte last passed in either direction.
@@ -158,6 +160,7 @@ impl Dial {
             claim,
             stage: Stage::Connecting,
             reused: false,
+            asked: false,
             heard: false,
             active: cx.now,
         });
@@ -199,10 +202,17 @@ impl Dial {
             Event::Received(_, chain) => {
                 let broken =
                     if link.stage == Stage::Handshake { Close::ServerTls } else { Close::ServerTruncated };
-                return link.conn.received(chain, cx.pool).map_err(|_| broken);
+                link.conn.received(chain, cx.pool).map_err(|_| broken)?;
+                if link.reused && !link.asked && !link.conn.inbox.is_empty() {
+                    // It answers before it was asked: what it says is not for this request.
+                    return Err(Close::ServerTruncated);
+                }
             }
             Event::Eof(_) => link.conn.ended(),
-            Event::Sent(_, chain, bytes) => link.conn.sent(chain, bytes, cx.pool),
+            Event::Sent(_, chain, bytes) => {
+                link.asked = true;
+                link.conn.sent(chain, bytes, cx.pool);
+            }
             Event::SendFailed(..) => link.conn.deafen(cx.pool),
             Event::Failed(..) if link.stage == Stage::Open => return Err(Close::ServerTruncated),
             Event::Failed(..) => return Err(Close::ServerTls),
@@ -242,6 +252,14 @@ impl Dial {
             link.conn.clear(cx.pool);
             cx.ops.push(Op::Close(link.leg));
         }
+    }
+
+    /// Breaks the server connection, so that the server does not take what it got for complete.
+    pub fn cut(&mut self, cx: &mut Cx<'_>) {
+        let Some(mut link) = self.link.take() else { return };
+        wake(cx.balancer.release(link.claim), cx);
+        link.conn.clear(cx.pool);
+        cx.ops.push(Op::Reset(link.leg));
     }
 
     /// Leaves the queue, and gives everything back.
