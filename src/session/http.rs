@@ -387,7 +387,8 @@ impl HttpSession {
                 Parse::Done(request) => (request.head_bytes, self.begin_request(&request, cx)),
                 Parse::NeedMore => (0, Begun::NeedMore),
                 Parse::Bad(bad, _) => {
-                    self.owing = true;
+                    // Nothing is known of it: not even what the request before it was.
+                    (self.owing, self.method) = (true, Method::Get);
                     (0, Begun::Failed(bad.close()))
                 }
             }
@@ -461,7 +462,8 @@ impl HttpSession {
     pub(super) fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
         let exchange = self.exchange.as_ref();
         let started = exchange.is_some_and(|exchange| exchange.started);
-        let cut = exchange.is_some_and(|exchange| exchange.cut_looks_complete());
+        let cut =
+            self.phase == Phase::Tunnel || exchange.is_some_and(|exchange| exchange.cut_looks_complete());
         self.drop_exchange(cx);
         let status = if started || self.front.is_deaf() { None } else { close.status() };
         let Some(status) = status else {
@@ -549,6 +551,11 @@ impl HttpSession {
             Phase::Flush | Phase::Linger => Close::Done,
             _ => Close::ClientReset,
         };
+        if self.phase == Phase::Tunnel
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.dial.cut(cx);
+        }
         self.end(close, cx);
     }
 

@@ -5,6 +5,7 @@
 //! time before it owed something.
 
 use crate::close::Close;
+use crate::http::message::Method;
 use crate::limits::PROGRESS_BYTES_MIN;
 
 use super::Cx;
@@ -24,7 +25,7 @@ impl HttpSession {
                 Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
                 Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
                     // The rest of the head may still come: it must not be taken for a request.
-                    self.owing = true;
+                    (self.owing, self.method) = (true, Method::Get);
                     self.fail(Close::HeadTimeout, cx);
                 }
                 // It is not unused while its last answer leaves.

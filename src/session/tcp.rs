@@ -32,11 +32,10 @@ pub fn tunnel(front: &mut Conn, back: &mut Conn, cx: &mut Cx<'_>) -> Pace {
     pour(front, back, cx);
     pour(back, front, cx);
     let done = |conn: &Conn| conn.is_eof() && conn.inbox.is_empty();
-    if done(front) && done(back) && front.is_finished() && back.is_finished() {
-        Pace::Done
-    } else {
-        Pace::Going
-    }
+    // What one side still sends is for nobody when the other has ended and takes nothing any more.
+    let dead = |conn: &Conn| done(conn) && conn.is_deaf();
+    let over = (done(front) || dead(back)) && (done(back) || dead(front));
+    if over && front.is_finished() && back.is_finished() { Pace::Done } else { Pace::Going }
 }
 
 fn pour(from: &mut Conn, to: &mut Conn, cx: &mut Cx<'_>) {
@@ -348,6 +347,9 @@ impl TcpSession {
 
     /// A broken side is shown to the other as broken.
     fn reset(&mut self, close: Close, cx: &mut Cx<'_>) {
+        if let Some(dial) = &mut self.dial {
+            dial.cut(cx);
+        }
         if self.release(close, cx) {
             cx.ops.push(Op::Reset(Leg::Front));
         }

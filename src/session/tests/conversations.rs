@@ -227,3 +227,76 @@ fn dripping_records_do_not_hold_a_page_each() {
     assert!(rig.session().pages() < 4, "{} pages", rig.session().pages());
     rig.kill();
 }
+
+/// The server may have said it to somebody else, late, or to nobody.
+#[test]
+fn an_answer_that_came_before_its_request_is_not_its_answer() {
+    for (request, retried) in [(GET, true), ("POST /a HTTP/1.1\r\nHost: a\r\n\r\n", false)] {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client(GET);
+        rig.connected();
+        rig.server(OK);
+        rig.front.take();
+        rig.client(request);
+        rig.adopted_with(false);
+        rig.server("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+        if retried {
+            rig.connected();
+            rig.server(OK);
+            assert!(rig.front.take().ends_with("ok"));
+        } else {
+            assert!(rig.front.take().starts_with("HTTP/1.1 502 "));
+        }
+        rig.kill();
+    }
+}
+
+#[test]
+fn a_refused_head_is_answered_as_itself() {
+    let mut rig = Rig::new(HTTP, 64);
+    rig.client("HEAD /fixed HTTP/1.1\r\nHost: a\r\n\r\nBAD\r\n\r\n");
+    let answers = rig.front.take();
+    assert!(answers.contains("HTTP/1.1 400 ") && answers.ends_with("</html>\n"), "{answers}");
+    rig.kill();
+}
+
+/// What is cut must not look complete to the other side.
+#[test]
+fn a_broken_side_of_a_relay_is_shown_to_the_other_as_broken() {
+    let tunnel = || {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        rig.connected();
+        rig.server("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        rig
+    };
+    let tcp = || {
+        let mut rig = Rig::new(super::table::TCP, 64);
+        rig.connected();
+        rig
+    };
+    for begin in [tunnel as fn() -> Rig, tcp] {
+        let mut rig = begin();
+        rig.front.receiving = false;
+        rig.tell(Event::Failed(Leg::Front, Errno(libc::ECONNRESET)));
+        assert_eq!(rig.back.as_ref().unwrap().end, Some(End::Reset));
+        rig.kill();
+
+        let mut rig = begin();
+        let leg = rig.back.as_ref().unwrap().leg;
+        rig.back.as_mut().unwrap().receiving = false;
+        rig.tell(Event::Failed(leg, Errno(libc::ECONNRESET)));
+        assert_eq!(rig.front.end, Some(End::Reset));
+        rig.kill();
+
+        let mut rig = begin();
+        rig.server_ends();
+        rig.back.as_mut().unwrap().reads = false;
+        rig.client("for nobody");
+        let chain = rig.back.as_mut().unwrap().sending.take();
+        chain.into_iter().for_each(|chain| rig.pool.give_chain(chain));
+        rig.tell(Event::SendFailed(leg, Errno(libc::EPIPE)));
+        assert_eq!(rig.front.end, Some(End::Closed), "nobody is left to relay to");
+        rig.kill();
+    }
+}

@@ -330,10 +330,15 @@ impl Rig {
 
     /// A connection that was kept is taken instead.
     pub fn adopted(&mut self) {
+        self.adopted_with(true);
+    }
+
+    /// The same; sends are completed at once, or not.
+    pub fn adopted_with(&mut self, reads: bool) {
         let (leg, ..) = self.dialed.take().expect("a connect");
         let conn = self.parked.pop().expect("a kept connection");
         let mut wire = Wire::new(leg);
-        wire.receiving = conn.is_receiving();
+        (wire.receiving, wire.reads) = (conn.is_receiving(), reads);
         self.back = Some(wire);
         self.tell(Event::Adopted(leg, conn));
     }

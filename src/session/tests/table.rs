@@ -17,7 +17,7 @@ const UPGRADE: &str = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgr
 const SWITCH: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi";
 
-const TCP: &str = r#"
+pub const TCP: &str = r#"
 [tcp.front]
 listen = ["127.0.0.1:8080"]
 pool = "db"
