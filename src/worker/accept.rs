@@ -50,6 +50,11 @@ impl Accept {
         Ok(())
     }
 
+    /// Sockets that the worker may have open: a client's and a server's for each connection.
+    pub const fn sockets_max(&self) -> usize {
+        self.share.saturating_mul(2)
+    }
+
     /// When accepting is worth another try.
     pub const fn again(&self) -> Moment {
         self.again
@@ -63,7 +68,7 @@ impl Accept {
 
 impl<I: Io> Worker<I> {
     pub(super) fn on_accepted(&mut self, listener: ListenerId, sock: SockId, ends: Ends) {
-        self.owners.opened(sock, Owner::Nobody);
+        self.owners.opened(sock, Owner::Waiting);
         if self.sessions.len() >= self.accept.share {
             self.accept.waiting.push_back((listener, sock, ends));
         } else {

@@ -75,7 +75,15 @@ impl Uring {
         assert!(self.find(id).is_none(), "listener {} listens already", id.0);
         let (door, known) = Door::open(address, options, true)?;
         let state = State::Accepting;
-        let slot = self.listeners.insert(Listener { id, door, known, state, armed: false, many: false, stopping: false });
+        let slot = self.listeners.insert(Listener {
+            id,
+            door,
+            known,
+            state,
+            armed: false,
+            many: false,
+            stopping: false,
+        });
         self.arm_accept(slot);
         Ok(())
     }
