@@ -347,20 +347,27 @@ both_engines! {
     }
 
     fn kept_server_connections_do_not_use_up_the_files(engine) {
-        let servers = [Server::ok(), Server::ok(), Server::ok()];
+        let slow = || {
+            Server::start(|wire| {
+                while let Ok(Some(_)) = wire.request() {
+                    std::thread::sleep(Duration::from_millis(300));
+                    let _ = wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+            })
+        };
+        let servers = [slow(), slow(), slow(), slow()];
         let at = address();
-        let [a, b, c] = servers.each_ref().map(|server| server.address);
-        let config = format!(
-            "[http.main]\nlisten = [\"{at}\"]
-            routes = [ {{ path = \"/a\", pool = \"a\" }}, {{ path = \"/b\", pool = \"b\" }}, {{ path = \"/c\", pool = \"c\" }} ]
-            [pool.a]\nservers = [ {{ address = \"{a}\" }} ]
-            [pool.b]\nservers = [ {{ address = \"{b}\" }} ]
-            [pool.c]\nservers = [ {{ address = \"{c}\" }} ]\n"
-        );
+        let mut routes = String::new();
+        let mut pools = String::new();
+        for (number, server) in servers.iter().enumerate() {
+            routes += &format!("{{ path = \"/{number}\", pool = \"p{number}\" }}, ");
+            pools += &format!("[pool.p{number}]\nservers = [ {{ address = \"{}\" }} ]\n", server.address);
+        }
+        let config = format!("[http.main]\nlisten = [\"{at}\"]\nroutes = [ {routes} ]\n{pools}");
         let _gate = under(engine, "ulimit -n 256", &config, at);
         let mut clients: Vec<Wire> = (0..60).map(|_| Wire::connect(at)).collect();
         // All at once, so that each round needs a connection for each client: with what is kept, more than fits.
-        for path in ["/a", "/b", "/c", "/a"] {
+        for path in ["/0", "/1", "/2", "/3", "/0"] {
             for client in &mut clients {
                 client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
             }
