@@ -220,6 +220,41 @@ both_engines! {
         assert!(said.text().contains(&at.to_string()) && said.text().contains("in use"), "{}", said.text());
     }
 
+    fn a_second_start_on_the_same_address_fails(engine) {
+        let server = Server::ok();
+        let at = address();
+        let config = site(at, "", "", &[server.address]);
+        let mut first = Ringgate::start(engine, &config);
+        // Also when it wants all addresses of the host.
+        let everywhere = config.replace(&at.to_string(), &format!("0.0.0.0:{}", at.port()));
+        for (config, address) in [(&config, at.to_string()), (&everywhere, format!("0.0.0.0:{}", at.port()))] {
+            let said = Ringgate::once(Some(config), &["run", "{file}", "--engine", engine.flag()]);
+            assert_ne!(said.code, Some(0));
+            assert!(said.text().contains(&address) && said.text().contains("in use"), "{}", said.text());
+            assert!(said.text().contains(&format!("sport = :{}", at.port())), "{}", said.text());
+        }
+        // What a killed one leaves behind is no hindrance.
+        for _ in 0..3 {
+            assert_eq!(Wire::connect(at).ask(ASK).text(), "ok");
+            first.running.kill();
+            first = Ringgate::start(engine, &config);
+            // The sockets of the killed one may be there a moment longer: what it says is the new one's own.
+            eventually("the new one listens", || first.running.text().contains("workers").then_some(()));
+        }
+    }
+
+    fn listeners_of_one_file_do_not_hinder_each_other(engine) {
+        let at = address();
+        let every = format!("0.0.0.0:{}", at.port());
+        let listen = format!("listen = [\"{at}\", \"{every}\", \"[::]:{}\"]", at.port());
+        let config = site(at, "", "", &[Server::ok().address]).replace(&format!("listen = [\"{at}\"]"), &listen);
+        let said = Ringgate::once(Some(&config), &["check", "{file}"]);
+        assert_eq!(said.code, Some(0), "{}", said.text());
+        let mut gate = Ringgate::start(engine, &config);
+        gate.running.signal("TERM");
+        assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+    }
+
     fn start_up_says_what_listens_where(engine) {
         let (one, two) = (address(), address());
         let config = format!(
@@ -364,7 +399,9 @@ both_engines! {
             pools += &format!("[pool.p{number}]\nservers = [ {{ address = \"{}\" }} ]\n", server.address);
         }
         let config = format!("[http.main]\nlisten = [\"{at}\"]\nroutes = [ {routes} ]\n{pools}");
-        let _gate = under(engine, "ulimit -n 256", &config, at);
+        let gate = under(engine, "ulimit -n 256", &config, at);
+        // It says so when both workers listen: one alone has no place for all clients.
+        eventually("all workers listen", || gate.0.text().contains("files may be open").then_some(()));
         let mut clients: Vec<Wire> = (0..60).map(|_| Wire::connect(at)).collect();
         // All at once, so that each round needs a connection for each client: with what is kept, more than fits.
         for path in ["/0", "/1", "/2", "/3", "/0"] {
