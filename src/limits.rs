@@ -105,7 +105,7 @@ pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
 /// would be held in pages.
 pub const RECV_LIMIT_BYTES: u32 = 64 * 1024;
 /// Microseconds for which a wait gathers completions while several are expected.
-pub const GATHER_US: u32 = 50;
+pub const GATHER_US: u32 = 100;
 /// Receives that a wait gathers at most.
 pub const GATHER_MAX: u32 = 64;
 /// Pages of one worker that the kernel may hold for receiving.
@@ -118,15 +118,15 @@ pub const STARVED_PAGES_MIN: usize = 8;
 pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG_MAX: i32 = 4096;
-/// The least accept queue; between the two it is a quarter of what a worker may have open.
-pub const BACKLOG_MIN: i32 = 16;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Entries of a worker's completion queue; the kernel keeps what exceeds it.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 /// The least pages that a worker can live with; fewer: start fails.
 pub const PAGES_MIN: usize = 32;
-/// Open files kept for what is not a connection: listeners, rings, logs, the standard streams.
+/// Open files kept for what is not a connection: logs, certificates, the standard streams, sockets about to be closed.
 pub const DESCRIPTORS_SPARE: u64 = 64;
+/// Open files of each worker beside its listeners: its ring, what wakes it, one to spare.
+pub const DESCRIPTORS_PER_WORKER: u64 = 3;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;

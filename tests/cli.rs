@@ -328,15 +328,46 @@ both_engines! {
         let at = address();
         let gate = under(engine, "ulimit -n 256", &site(at, "", "", &[server.address]), at);
         eventually("it says how many connections that allows", || gate.0.text().contains("files").then_some(()));
-        // More connections than files: those that got in are served, and afterwards everything works again.
+        // More connections than files: those that have no place wait for one, and cost nothing meanwhile.
         let mut clients: Vec<Wire> = (0..300).map(|_| Wire::connect(at)).collect();
-        clients.iter_mut().for_each(|client| {
-            let _ = client.send(ASK);
-        });
-        clients[0].patience(Duration::from_secs(2));
-        assert_eq!(clients[0].answer().unwrap().status(), 200);
+        std::thread::sleep(Duration::from_millis(200));
+        let before = gate.0.ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(gate.0.ticks() - before <= 1, "{} ticks", gate.0.ticks() - before);
+        // Each of them is answered, and none is told that there are no files.
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        }
+        for (at, client) in clients.iter_mut().enumerate() {
+            let answer = client.answer().unwrap_or_else(|error| panic!("client {at}: {error}"));
+            assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "client {at}");
+        }
         drop(clients);
         eventually("it serves again", || (curl(&[&format!("http://{at}/")]).status == 200).then_some(()));
+    }
+
+    fn kept_server_connections_do_not_use_up_the_files(engine) {
+        let servers = [Server::ok(), Server::ok(), Server::ok()];
+        let at = address();
+        let [a, b, c] = servers.each_ref().map(|server| server.address);
+        let config = format!(
+            "[http.main]\nlisten = [\"{at}\"]
+            routes = [ {{ path = \"/a\", pool = \"a\" }}, {{ path = \"/b\", pool = \"b\" }}, {{ path = \"/c\", pool = \"c\" }} ]
+            [pool.a]\nservers = [ {{ address = \"{a}\" }} ]
+            [pool.b]\nservers = [ {{ address = \"{b}\" }} ]
+            [pool.c]\nservers = [ {{ address = \"{c}\" }} ]\n"
+        );
+        let _gate = under(engine, "ulimit -n 256", &config, at);
+        let mut clients: Vec<Wire> = (0..60).map(|_| Wire::connect(at)).collect();
+        // All at once, so that each round needs a connection for each client: with what is kept, more than fits.
+        for path in ["/a", "/b", "/c", "/a"] {
+            for client in &mut clients {
+                client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                assert_eq!(client.answer().unwrap().status(), 200, "client {number}, {path}");
+            }
+        }
     }
 }
 

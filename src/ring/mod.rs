@@ -137,6 +137,10 @@ pub trait Io {
     /// Stops accepting; new connections wait in the kernel's queue.
     fn pause(&mut self, id: ListenerId);
 
+    /// How many connections may be accepted from now on, over all listeners, until this is called again (without it:
+    /// any number). A ring may accept one more per listener, whose accept was in flight already.
+    fn allow(&mut self, _connections: usize) {}
+
     /// Accepts what is in the queue already (it comes as [`Done::Accepted`]), then closes the listening socket.
     fn unlisten(&mut self, id: ListenerId);
 

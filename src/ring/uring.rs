@@ -66,6 +66,7 @@ pub struct Uring {
     sends: ManuallyDrop<Sends>,
     sockets: Table<Socket>,
     listeners: Table<Listener>,
+    room: accept::Room,
     /// Sockets that may have something to say without the kernel: held bytes, or an end, that were asked for.
     ready: Vec<SockId>,
     /// Sockets that are gone and not reported yet.
@@ -110,6 +111,7 @@ impl Uring {
             sends: ManuallyDrop::new(Sends::default()),
             sockets: Table::new(),
             listeners: Table::new(),
+            room: accept::Room::default(),
             ready: Vec::new(),
             gone: Vec::new(),
             leftover: Vec::new(),
@@ -323,6 +325,10 @@ impl Io for Uring {
 
     fn pause(&mut self, id: ListenerId) {
         self.suspend(id);
+    }
+
+    fn allow(&mut self, connections: usize) {
+        self.make_room(connections);
     }
 
     fn unlisten(&mut self, id: ListenerId) {
