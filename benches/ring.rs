@@ -1,18 +1,17 @@
 //! What the rings cost: the CPU time of one relaying thread per message and per megabyte.
 //!
-//! `cargo bench --bench ring [-- SECONDS [FILTER]]`. A client thread and a server thread (both over epoll) talk through a relay over the
+//! `cargo bench --bench ring [-- SECONDS [FILTER [ROUNDS]]]`. A client thread and a server thread (both over epoll) talk through a relay over the
 //! kernel that is measured: 64 connections with small messages, one at a time each; then 8 connections that fetch 1 MiB
 //! again and again; then connections that carry one message each.
 #![allow(unsafe_code, clippy::unwrap_used, missing_docs)]
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ringgate::buf::{Chunk, Queue};
-use ringgate::clock::{self, Moment};
+use ringgate::clock;
 use ringgate::ids::{ListenerId, SockId};
 use ringgate::limits::OUTBOX_BYTES_MAX;
 use ringgate::net::Address;
@@ -78,10 +77,10 @@ fn serve(address: SocketAddr, load: Load, stop: &AtomicBool) {
                     open.insert(sock, (0, Filler { left: 0, sending: false }));
                     io.recv(sock);
                 }
-                Done::Received { sock, chunk } => {
+                Done::Received { sock, chain } => {
                     let (asked, filler) = open.get_mut(&sock).unwrap();
-                    *asked += chunk.len();
-                    io.pool().give(chunk.into_page());
+                    *asked += chain.len();
+                    io.pool().give_chain(chain);
                     while *asked >= load.question {
                         *asked -= load.question;
                         filler.left += load.answer;
@@ -123,10 +122,10 @@ fn ask(address: SocketAddr, load: Load, stop: &AtomicBool, answers: &AtomicU64) 
                     fill(&mut io, sock, &mut Filler { left: load.question, sending: false });
                     io.recv(sock);
                 }
-                Done::Received { sock, chunk } => {
+                Done::Received { sock, chain } => {
                     let seen = open.get_mut(&sock).unwrap();
-                    *seen += chunk.len();
-                    io.pool().give(chunk.into_page());
+                    *seen += chain.len();
+                    io.pool().give_chain(chain);
                     let complete = *seen == load.answer;
                     if complete {
                         *seen = 0;
@@ -145,7 +144,7 @@ fn ask(address: SocketAddr, load: Load, stop: &AtomicBool, answers: &AtomicU64) 
                 }
                 Done::Sent { chain, .. } => io.pool().give_chain(chain),
                 Done::Closed { .. } => {}
-                done => panic!("{done:?}"),
+                done => assert!(stop.load(Relaxed), "{done:?}"),
             }
         }
     }
@@ -224,14 +223,15 @@ fn relay(make: Make, front: SocketAddr, back: SocketAddr, stop: &AtomicBool, tur
                     }
                     sock
                 }
-                Done::Received { sock, chunk } => {
+                Done::Received { sock, chain } => {
                     let Some(side) = sides.get_mut(&sock) else {
-                        io.pool().give(chunk.into_page());
+                        io.pool().give_chain(chain);
                         continue;
                     };
                     side.receiving = false;
                     let other = side.other;
-                    sides.get_mut(&other).unwrap().outbox.push(chunk, io.pool());
+                    let outbox = &mut sides.get_mut(&other).unwrap().outbox;
+                    chain.into_chunks().for_each(|chunk| outbox.push(chunk, io.pool()));
                     sock
                 }
                 Done::Sent { sock, chain, bytes } => {
@@ -261,7 +261,7 @@ fn relay(make: Make, front: SocketAddr, back: SocketAddr, stop: &AtomicBool, tur
     thread_cost()
 }
 
-fn measure(name: &str, make: Make, load: Load, seconds: u64) {
+fn measure(make: Make, load: Load, seconds: u64) -> Round {
     let (front, back) = (free_port(), free_port());
     let stop = AtomicBool::new(false);
     let (answers, turns) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -276,28 +276,31 @@ fn measure(name: &str, make: Make, load: Load, seconds: u64) {
         (relay.join().unwrap(), count)
     });
     let per = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
-    println!(
-        "{:8} {:24} {:8.0}/s   user {:7.2} us   sys {:7.2} us   sum {:7.2} us   {:5.2} turns",
-        load.name,
-        name,
-        count as f64 / seconds as f64,
-        per(cost.user),
-        per(cost.system),
-        per(cost.user + cost.system),
-        turns.load(Relaxed) as f64 / count as f64,
-    );
-    let _ = Moment::NEVER;
-    let _ = Arc::new(());
+    Round {
+        rate: count / seconds,
+        user: per(cost.user),
+        system: per(cost.system),
+        turns: turns.load(Relaxed) as f64 / count as f64,
+    }
 }
 
-const ALL: Tuning = Tuning {
-    multishot: true,
-    limit: 64 * 1024,
-    multishot_accept: true,
-    close_in_ring: true,
-    defer: true,
-    registered: true,
-};
+/// What one message cost in one round: microseconds, and turns of the relay.
+#[derive(Clone, Copy)]
+struct Round {
+    rate: u64,
+    user: f64,
+    system: f64,
+    turns: f64,
+}
+
+impl Round {
+    fn sum(self) -> f64 {
+        self.user + self.system
+    }
+}
+
+const ALL: Tuning =
+    Tuning { multishot: true, limit: 64 * 1024, multishot_accept: true, defer: true, lend: 128, gather_us: 50 };
 
 macro_rules! uring {
     ($($field:ident: $value:expr),*) => {
@@ -317,16 +320,37 @@ fn main() {
         ("uring limit 16k", uring!(limit: 16 * 1024)),
         ("uring limit 32k", uring!(limit: 32 * 1024)),
         ("uring limit 128k", uring!(limit: 128 * 1024)),
-        ("uring close(2)", uring!(close_in_ring: false)),
+        ("uring lend 16", uring!(lend: 16)),
+        ("uring lend 32", uring!(lend: 32)),
         ("uring accept one-shot", uring!(multishot_accept: false)),
-        ("uring not registered", uring!(registered: false)),
         ("uring no defer", uring!(defer: false)),
     ];
+    let rounds: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(3);
+    println!(
+        "load     kernel                  answers/s  user us   sys us   sum us (least)  (median)   turns"
+    );
     for load in LOADS {
-        for (name, make) in kernels {
-            if format!("{}/{name}", load.name).contains(&filter) {
-                measure(name, make, load, seconds);
+        let chosen: Vec<_> =
+            kernels.iter().filter(|(name, _)| format!("{}/{name}/", load.name).contains(&filter)).collect();
+        // Round by round, so that what else the machine does hits all alike.
+        let mut results = vec![Vec::new(); chosen.len()];
+        for _ in 0..rounds {
+            for (results, (_, make)) in results.iter_mut().zip(&chosen) {
+                results.push(measure(*make, load, seconds));
             }
+        }
+        for (mut results, (name, _)) in results.into_iter().zip(chosen) {
+            results.sort_by(|one, two| one.sum().total_cmp(&two.sum()));
+            let (least, median) = (results[0], results[results.len() / 2].sum());
+            println!(
+                "{:8} {name:24} {:8} {:8.2} {:8.2} {:8.2}         {median:8.2}   {:6.2}",
+                load.name,
+                least.rate,
+                least.user,
+                least.system,
+                least.sum(),
+                least.turns,
+            );
         }
     }
 }

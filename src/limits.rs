@@ -101,6 +101,13 @@ pub const SCHEDULE_TURNS_MAX: u64 = 4096;
 pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;
 /// The least that can be configured.
 pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
+/// Bytes that a multishot receive takes in one go, where the kernel can limit it: more than a session wants at once
+/// would be held in pages.
+pub const RECV_LIMIT_BYTES: u32 = 64 * 1024;
+/// Microseconds for which a wait gathers completions while several are expected.
+pub const GATHER_US: u32 = 100;
+/// Receives that a wait gathers at most.
+pub const GATHER_MAX: u32 = 64;
 /// Pages of one worker that the kernel may hold for receiving.
 pub const LENT_PAGES_MAX: usize = 128;
 /// Client connections in total. More wait in the kernel's accept queue.

@@ -31,19 +31,35 @@ pub enum Method {
 
 impl Method {
     /// The method of this text. Methods are case-sensitive (RFC 9110, 9.1): `get` is `Other`.
-    pub fn of(text: &str) -> Self {
+    pub fn of(text: &[u8]) -> Self {
         match text {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "DELETE" => Self::Delete,
-            "OPTIONS" => Self::Options,
-            "PATCH" => Self::Patch,
-            "TRACE" => Self::Trace,
-            "CONNECT" => Self::Connect,
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            b"PATCH" => Self::Patch,
+            b"TRACE" => Self::Trace,
+            b"CONNECT" => Self::Connect,
             _ => Self::Other,
         }
+    }
+
+    /// Its text; `None` for `Other`.
+    pub const fn text(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+            Self::Trace => "TRACE",
+            Self::Connect => "CONNECT",
+            Self::Other => return None,
+        })
     }
 
     /// RFC 9110, 9.2.1: the client does not ask for a change.
@@ -110,11 +126,18 @@ kinds! {
 }
 
 impl Kind {
-    /// The kind of a field name (a token). One comparison at most: length and first letter leave one candidate.
+    /// The kind of a field name (a token). Length and first letter leave one candidate at most.
     #[inline]
-    pub fn of(name: &str) -> Self {
-        let name = name.as_bytes();
-        let Some(first) = name.first() else { return Self::Other };
+    pub fn of(name: &[u8]) -> Self {
+        match name.first() {
+            Some(first) if CANDIDATES[name.len() % 32] >> (first % 32) & 1 == 1 => {
+                Self::of_candidate(name, *first)
+            }
+            _ => Self::Other,
+        }
+    }
+
+    fn of_candidate(name: &[u8], first: u8) -> Self {
         match (name.len(), first | 0x20) {
             (2, b't') => Self::if_same(name, b"te", Self::Te),
             (4, b'h') => Self::if_same(name, b"host", Self::Host),
@@ -152,6 +175,18 @@ impl Kind {
         if is_alias(name, want) { Self::Alias } else { Self::Other }
     }
 }
+
+/// By length of a name, modulo 32: with which letters (their lowest five bits) names of a special kind begin.
+const CANDIDATES: [u32; 32] = {
+    let mut table = [0; 32];
+    let mut at = 0;
+    while at < Kind::NAMED.len() {
+        let name = Kind::NAMED[at].1.as_bytes();
+        table[name.len() % 32] |= 1 << (name[0] % 32);
+        at += 1;
+    }
+    table
+};
 
 /// True when `name` and `want` (lower case) are the same to a server that maps `-` and `_` to one character, as CGI
 /// (RFC 3875, 4.1.18) and its descendants do.
@@ -211,7 +246,7 @@ impl KindSet {
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
     /// Its name as received: a token.
-    pub name: &'a str,
+    pub name: &'a [u8],
     /// Its value without blanks at the ends; may hold bytes above 0x7f.
     pub value: &'a [u8],
     /// Which of the special fields it is.
@@ -222,6 +257,14 @@ pub struct Field<'a> {
     pub(crate) from: u16,
     /// Where the next line begins.
     pub(crate) to: u16,
+}
+
+impl<'a> Field<'a> {
+    /// Its name as text.
+    pub fn name_text(&self) -> &'a str {
+        // A token is ASCII.
+        std::str::from_utf8(self.name).unwrap_or_default()
+    }
 }
 
 /// How a request target was written (RFC 9112, 3.2); authority-form belongs to CONNECT and is refused.
@@ -439,10 +482,10 @@ mod tests {
     #[test]
     fn every_named_kind_is_found_in_any_case_and_nothing_else_is() {
         for (kind, name) in Kind::NAMED {
-            assert_eq!(Kind::of(name), *kind);
-            assert_eq!(Kind::of(&name.to_ascii_uppercase()), *kind);
+            assert_eq!(Kind::of(name.as_bytes()), *kind);
+            assert_eq!(Kind::of(name.to_ascii_uppercase().as_bytes()), *kind);
             if name.contains('-') {
-                assert_eq!(Kind::of(&name.replace('-', "_")), Kind::Alias, "{name}");
+                assert_eq!(Kind::of(name.replace('-', "_").as_bytes()), Kind::Alias, "{name}");
             }
             for at in 0..name.len() {
                 let mut other = name.as_bytes().to_vec();
@@ -450,14 +493,14 @@ mod tests {
                     other[at] = byte;
                     let text = std::str::from_utf8(&other).unwrap();
                     if !text.eq_ignore_ascii_case(name) && !is_alias(&other, name.as_bytes()) {
-                        assert_eq!(Kind::of(text), Kind::Other, "{text}");
+                        assert_eq!(Kind::of(text.as_bytes()), Kind::Other, "{text}");
                     }
                 }
             }
-            assert_eq!(Kind::of(&format!("{name}x")), Kind::Other);
-            assert_eq!(Kind::of(&name[1..]), Kind::Other);
+            assert_eq!(Kind::of(format!("{name}x").as_bytes()), Kind::Other);
+            assert_eq!(Kind::of(&name.as_bytes()[1..]), Kind::Other);
         }
-        assert_eq!(Kind::of(""), Kind::Other);
+        assert_eq!(Kind::of(b""), Kind::Other);
     }
 
     #[test]
@@ -483,7 +526,7 @@ mod tests {
             ("get", Method::Other, false, false),
             ("PURGE", Method::Other, false, false),
         ] {
-            let found = Method::of(text);
+            let found = Method::of(text.as_bytes());
             assert_eq!((found, found.is_safe(), found.is_idempotent()), (method, safe, idempotent), "{text}");
         }
     }

@@ -86,7 +86,7 @@ impl FieldRules {
             check_value(value)?;
         }
         for (name, value) in set.iter().chain(&add) {
-            if Kind::of(name) == Kind::Host {
+            if Kind::of(name.as_bytes()) == Kind::Host {
                 rules.host = Some(value.clone());
                 continue;
             }
@@ -99,7 +99,7 @@ impl FieldRules {
     }
 
     fn drops(&mut self, name: &str) {
-        match Kind::of(name) {
+        match Kind::of(name.as_bytes()) {
             Kind::Other | Kind::Alias => self.others.push(name.to_ascii_lowercase()),
             kind => self.known = self.known.with(kind),
         }
@@ -143,7 +143,8 @@ impl FieldRules {
     /// Whether a field of no special kind is removed or set.
     #[inline]
     pub(crate) fn drops_other(&self, field: &Field) -> bool {
-        !self.others.is_empty() && self.others.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+        !self.others.is_empty()
+            && self.others.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 
@@ -152,7 +153,7 @@ pub fn check_name(name: &str) -> Result<(), BadRule> {
     if !is_token(name.as_bytes()) {
         return Err(BadRule::NameInvalid);
     }
-    match Kind::of(name) {
+    match Kind::of(name.as_bytes()) {
         Kind::Host => Err(BadRule::HostOnlySet),
         Kind::Expect | Kind::Trailer => Err(BadRule::NameReserved),
         Kind::Alias => Ok(()),

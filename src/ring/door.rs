@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket};
 
 use super::{ListenOptions, sys};
 use crate::clock::{self, Moment};
@@ -141,8 +141,7 @@ impl Shared {
     fn open(path: &Path, backlog: i32, blocking: bool) -> io::Result<Self> {
         let advise = |error: io::Error| sys::advise_listen(&Address::Unix(path.to_owned()), &error);
         let address = SockAddr::unix(path).map_err(advise)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(advise)?;
-        socket.set_nonblocking(!blocking).map_err(advise)?;
+        let socket = Socket::new(Domain::UNIX, sys::stream(blocking), None).map_err(advise)?;
         match socket.bind(&address) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
                 remove_stale(path)?;

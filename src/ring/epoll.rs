@@ -179,7 +179,7 @@ impl Epoll {
                 // A read that was not filled has emptied the socket; more bytes, or an end, make a new edge.
                 socket.readable = count == RECV_BYTES || socket.shut;
                 let chunk = Chunk::new(page, PAGE_HEADROOM, PAGE_HEADROOM + count);
-                done.push(Done::Received { sock: id, chunk });
+                done.push(Done::Received { sock: id, chain: chunk.into() });
                 return;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => socket.readable = false,

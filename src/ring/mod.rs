@@ -31,7 +31,7 @@ pub use self::epoll::Epoll;
 pub use self::host::{cores, pin};
 pub use self::sys::raise_open_files;
 pub use self::uring::{Uring, probe};
-use crate::buf::{Chain, Chunk, Pool};
+use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
 use crate::ids::{ListenerId, SockId};
 use crate::net::{Address, Ends, Errno};
@@ -64,8 +64,9 @@ pub enum Done {
     Received {
         /// The socket.
         sock: SockId,
-        /// The bytes, in a page with [`crate::limits::PAGE_HEADROOM`] bytes free before them. Never empty.
-        chunk: Chunk,
+        /// The bytes that were there: at least one chunk, each with [`crate::limits::PAGE_HEADROOM`] bytes free before
+        /// it and none of them empty.
+        chain: Chain,
     },
     /// The other end will send no more.
     Eof {

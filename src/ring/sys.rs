@@ -26,6 +26,11 @@ pub(super) fn error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)
 }
 
+/// The type of a stream socket.
+pub(super) const fn stream(blocking: bool) -> Type {
+    if blocking { Type::STREAM } else { Type::STREAM.nonblocking() }
+}
+
 /// A TCP socket that is bound and listens. `blocking` as the ring needs it: io_uring wants blocking sockets (it waits
 /// for them itself), epoll wants the others.
 pub(super) fn listen_tcp(
@@ -34,14 +39,13 @@ pub(super) fn listen_tcp(
     blocking: bool,
 ) -> io::Result<OwnedFd> {
     let open = || -> io::Result<OwnedFd> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(address), stream(blocking), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(options.v6only)?;
         }
-        socket.set_nonblocking(!blocking)?;
         socket.bind(&SockAddr::from(address))?;
         socket.listen(options.backlog)?;
         Ok(socket.into())
@@ -83,15 +87,12 @@ pub(super) fn advise_listen(address: &Address, error: &io::Error) -> io::Error {
 pub(super) fn outgoing(to: &Address, blocking: bool) -> io::Result<(OwnedFd, SockAddr)> {
     let (socket, address) = match to {
         Address::Tcp(address) => {
-            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            let socket = Socket::new(Domain::for_address(*address), stream(blocking), Some(Protocol::TCP))?;
             socket.set_tcp_nodelay(true)?;
             (socket, SockAddr::from(*address))
         }
-        Address::Unix(path) => (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
+        Address::Unix(path) => (Socket::new(Domain::UNIX, stream(blocking), None)?, SockAddr::unix(path)?),
     };
-    if !blocking {
-        socket.set_nonblocking(true)?;
-    }
     Ok((socket.into(), address))
 }
 

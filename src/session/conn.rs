@@ -84,19 +84,20 @@ impl Conn {
     }
 
     /// Bytes came from the socket.
-    pub fn received(&mut self, chunk: Chunk, pool: &mut Pool) -> Result<(), TlsError> {
+    pub fn received(&mut self, chain: Chain, pool: &mut Pool) -> Result<(), TlsError> {
         self.receiving = false;
-        match &mut self.tls {
-            None => {
-                push_or_copy(&mut self.inbox, chunk, pool);
-                Ok(())
-            }
-            Some(secure) => {
-                let taken = secure.pipe.received(chunk, &mut self.inbox, &mut secure.sealed, pool);
-                self.eof |= secure.pipe.peer_closed();
-                taken
+        let mut taken = Ok(());
+        for chunk in chain.into_chunks() {
+            match &mut self.tls {
+                None => push_or_copy(&mut self.inbox, chunk, pool),
+                Some(secure) if taken.is_ok() => {
+                    taken = secure.pipe.received(chunk, &mut self.inbox, &mut secure.sealed, pool);
+                    self.eof |= secure.pipe.peer_closed();
+                }
+                Some(_) => pool.give(chunk.into_page()),
             }
         }
+        taken
     }
 
     /// The other end will send no more.

@@ -30,7 +30,7 @@ use super::request::Begun;
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
-use crate::buf::Chunk;
+use crate::buf::Chain;
 
 /// Where the connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl HttpSession {
     /// Tells what happened.
     pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
         match event {
-            Event::Received(Leg::Front, chunk) => self.on_client_bytes(chunk, cx),
+            Event::Received(Leg::Front, chain) => self.on_client_bytes(chain, cx),
             Event::Eof(Leg::Front) => self.front.ended(),
             Event::Sent(Leg::Front, chain, bytes) => {
                 cx.counters.add(Count::BytesOut, bytes as u64);
@@ -215,11 +215,11 @@ impl HttpSession {
         }
     }
 
-    fn on_client_bytes(&mut self, chunk: Chunk, cx: &mut Cx<'_>) {
-        let bytes = chunk.len() as u64;
+    fn on_client_bytes(&mut self, chain: Chain, cx: &mut Cx<'_>) {
+        let bytes = chain.len() as u64;
         cx.counters.add(Count::BytesIn, bytes);
         self.moved += bytes;
-        if let Err(error) = self.front.received(chunk, cx.pool) {
+        if let Err(error) = self.front.received(chain, cx.pool) {
             self.on_tls_error(&error, cx);
         }
         self.touch_tunnel(cx);

@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::buf::Chain;
 use crate::clock::{self, Moment};
 use crate::config::model::Config;
 use crate::counters::{Count, Counters};
@@ -151,10 +152,10 @@ impl<I: Io> Worker<I> {
             Done::Accepted { listener, sock, ends } => self.on_accepted(listener, sock, ends),
             Done::AcceptFailed { listener, errno } => self.on_accept_failed(listener, errno),
             Done::Connected { sock } => self.forward(sock, Event::Connected),
-            Done::Received { sock, chunk } => match self.owners.get(sock) {
-                Owner::Session(id, leg) => self.tell(id, Event::Received(leg, chunk)),
-                Owner::Idle(server) => self.idle_received(server, sock, chunk),
-                Owner::Nobody | Owner::Waiting => self.io.pool().give(chunk.into_page()),
+            Done::Received { sock, chain } => match self.owners.get(sock) {
+                Owner::Session(id, leg) => self.tell(id, Event::Received(leg, chain)),
+                Owner::Idle(server) => self.idle_received(server, sock, chain),
+                Owner::Nobody | Owner::Waiting => self.io.pool().give_chain(chain),
             },
             Done::Sent { sock, chain, bytes } => match self.owners.get(sock) {
                 Owner::Session(id, leg) => self.tell(id, Event::Sent(leg, chain, bytes)),
@@ -202,15 +203,16 @@ impl<I: Io> Worker<I> {
     }
 
     /// Something came on an unused server connection: a TLS ticket is fine, anything else ends it.
-    fn idle_received(&mut self, server: ServerId, sock: SockId, chunk: crate::buf::Chunk) {
+    fn idle_received(&mut self, server: ServerId, sock: SockId, chain: Chain) {
         let pool = self.io.pool();
         let Some(parked) = self.idle.get_mut(server, sock) else {
-            pool.give(chunk.into_page());
+            pool.give_chain(chain);
             return;
         };
         let conn = &mut parked.conn;
-        let fine = conn.pipe().is_some() && conn.received(chunk, pool).is_ok();
-        if fine && conn.inbox.is_empty() && !conn.is_eof() && conn.pending() == 0 {
+        // Without TLS nothing may come: the bytes go home with the connection.
+        let fine = conn.received(chain, pool).is_ok();
+        if fine && conn.pipe().is_some() && conn.inbox.is_empty() && !conn.is_eof() && conn.pending() == 0 {
             conn.note_receiving();
             self.io.recv(sock);
             return;

@@ -6,6 +6,7 @@
 mod rig;
 mod rules;
 mod scarce;
+mod storm;
 
 use ringgate::ring::uring::{Tuning, Uring};
 use ringgate::ring::{Epoll, Io};
@@ -24,14 +25,8 @@ fn uring_unlimited(pages: usize) -> Box<dyn Io> {
 
 /// As on kernel 5.19, as little as possible.
 fn uring_oldest(pages: usize) -> Box<dyn Io> {
-    let none = Tuning {
-        multishot: false,
-        limit: 0,
-        multishot_accept: false,
-        close_in_ring: false,
-        defer: false,
-        registered: false,
-    };
+    let none =
+        Tuning { multishot: false, limit: 0, multishot_accept: false, defer: false, ..Tuning::default() };
     Box::new(Uring::with(pages, none).unwrap())
 }
 
@@ -75,4 +70,5 @@ on_every_kernel! {
     scarce::two_pages_serve_fifty_connections,
     scarce::no_descriptors_pause_the_listener,
     scarce::dropping_closes_everything,
+    storm::a_storm_loses_no_byte_and_no_page,
 }

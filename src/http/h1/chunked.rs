@@ -318,11 +318,10 @@ const NEVER_TRAILERS: [&str; 27] = [
 ];
 
 fn may_be_trailer(name: &[u8]) -> bool {
-    let text = std::str::from_utf8(name).unwrap_or_default();
     // Names that CGI would confuse are dropped like the real ones; x-forwarded-port and the like too.
     let never = NEVER_TRAILERS.iter().any(|other| is_alias(name, other.as_bytes()));
     let forwarded = name.first_chunk::<11>().is_some_and(|start| is_alias(start, b"x-forwarded"));
-    Kind::of(text) == Kind::Other && !never && !forwarded
+    Kind::of(name) == Kind::Other && !never && !forwarded
 }
 
 /// The line before a chunk of `length` bytes. Not for 0: that is the last chunk.

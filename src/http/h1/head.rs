@@ -1,27 +1,27 @@
 //! Heads: bytes to [`Request`] and [`Response`], strictly as RFC 9112 has them.
 //!
-//! httparse finds the tokens of a complete head quickly but forgives bare LF and more; one pass over its fields finds
-//! what it forgave, the kind of every field and what the exchange needs to know. Whatever is not a complete, plainly
-//! correct head goes to [`diagnose`], a slow second reader that names the first violation and its place, also in a head
-//! that is not complete yet. In: bytes, limits, a scratch list. Out: a view that borrows both. Owns nothing. Always
-//! true: what is accepted here cannot be read differently by another parser that follows RFC 9112.
+//! A fast reader takes a complete, plainly correct head in one pass: lines, the kind of every field, and what the
+//! exchange needs to know. Whatever it does not take goes to [`diagnose`], a slow second reader that names the first
+//! violation and its place, also in a head that is not complete yet. In: bytes, limits, a scratch list. Out: a view that
+//! borrows both. Owns nothing. Always true: what is accepted here cannot be read differently by another parser that
+//! follows RFC 9112; the fuzzer compares both readers with each other and with httparse, which is more forgiving.
 
+mod bad;
 mod diagnose;
+mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use std::mem::MaybeUninit;
-
 use arrayvec::ArrayVec;
 
 use super::length::{self, Framed, Role, body_length};
-use crate::close::Close;
 use crate::http::message::{
-    Field, Framing, Kind, KindSet, Method, Request, Response, ResponseFraming, Target, Version, elements,
-    is_alias, is_token,
+    Field, Framing, Kind, KindSet, Method, Request, Response, ResponseFraming, Target, TargetForm, Version,
+    elements, is_alias, is_token, is_token_byte,
 };
 use crate::limits::{FIELDS_MAX, HEAD_BYTES_MAX};
+pub use bad::BadHead;
 pub use diagnose::{Start, diagnose};
 pub use target::is_host;
 
@@ -53,87 +53,6 @@ impl Default for HeadLimits {
     }
 }
 
-/// How a head broke the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadHead {
-    /// More bytes than allowed.
-    HeadTooLarge,
-    /// More fields than allowed.
-    TooManyFields,
-    /// A target of more bytes than allowed.
-    TargetTooLong,
-    /// A TLS handshake where plain HTTP is spoken.
-    Tls,
-    /// More than one empty line before a request, or any before a response.
-    EmptyLines,
-    /// The method is empty or not a token.
-    MethodInvalid,
-    /// CONNECT.
-    MethodConnect,
-    /// The target is empty, of no known form, or holds a fragment, a blank, a control or non-ASCII byte.
-    TargetInvalid,
-    /// `*` with a method other than OPTIONS.
-    AsteriskWithoutOptions,
-    /// Not `HTTP/` digit `.` digit.
-    VersionInvalid,
-    /// A version other than 1.0 and 1.1.
-    VersionUnknown,
-    /// The status is not three digits from 100 on.
-    StatusInvalid,
-    /// A control byte in the reason phrase.
-    ReasonInvalid,
-    /// LF without CR.
-    BareLf,
-    /// CR without LF.
-    BareCr,
-    /// A line that begins with a blank.
-    ObsFold,
-    /// A line that begins with the colon.
-    FieldNameEmpty,
-    /// Blanks between name and colon.
-    BlankBeforeColon,
-    /// A line without a colon.
-    FieldWithoutColon,
-    /// A byte in a field name that no token has.
-    FieldNameInvalid,
-    /// NUL or another control byte in a field value.
-    FieldValueInvalid,
-    /// No Host in HTTP/1.1.
-    HostMissing,
-    /// Host more than once.
-    HostTwice,
-    /// Host, or the authority of the target, is not a name or address with an optional port.
-    HostInvalid,
-    /// Content-Length more than once, even with the same value.
-    ContentLengthTwice,
-    /// Content-Length is not digits alone, or absurdly large.
-    ContentLengthInvalid,
-    /// Transfer-Encoding more than once.
-    TransferEncodingTwice,
-    /// Transfer-Encoding does not end with `chunked`, or has it twice.
-    TransferEncodingInvalid,
-    /// Transfer-Encoding in HTTP/1.0.
-    TransferEncodingInHttp10,
-    /// Content-Length and Transfer-Encoding.
-    LengthAndTransferEncoding,
-    /// A coding other than `chunked` below `chunked`.
-    CodingUnknown,
-}
-
-impl BadHead {
-    /// How an exchange with a client ends that sent this. (A server that sends this: `Close::ServerBadAnswer`.)
-    pub const fn close(self) -> Close {
-        match self {
-            Self::HeadTooLarge | Self::TooManyFields => Close::HeadTooLarge,
-            Self::TargetTooLong => Close::TargetTooLong,
-            Self::MethodConnect => Close::MethodRefused,
-            Self::VersionUnknown => Close::VersionRefused,
-            Self::CodingUnknown => Close::CodingRefused,
-            _ => Close::BadRequest,
-        }
-    }
-}
-
 /// The memory for the fields of one head. Making one costs nothing; it borrows the bytes that were parsed.
 #[derive(Debug, Default)]
 pub struct Scratch<'b> {
@@ -158,26 +77,13 @@ pub fn parse_request<'a, 'b: 'a>(
     let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let all = &bytes[skipped..];
     let head = &all[..all.len().min(limits.head_bytes_max).min(HEAD_BYTES_MAX)];
-    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut raw = httparse::Request::new(&mut []);
-    let found = match head.first() {
-        None | Some(b'\r' | b'\n') => Ok(httparse::Status::Partial),
-        Some(_) => raw.parse_with_uninit_headers(head, &mut slots[..limits.fields_max.min(FIELDS_MAX)]),
+    let read = RequestLine::read(head)
+        .filter(|line| line.target.len() <= limits.target_bytes_max)
+        .and_then(|line| Found::read(head, line.fields_from, limits, scratch).map(|found| (line, found)));
+    let Some((line, found)) = read else {
+        return refuse(bytes, skipped, Start::Request, limits);
     };
-    let parsed = match (found, raw.method, raw.path, raw.version) {
-        (Ok(httparse::Status::Complete(used)), Some(method), Some(target), Some(version)) => {
-            let line = Line { method, target, version: version_of(version) };
-            match head.get(..used) {
-                Some(head) => understand_request(head, &line, raw.headers, limits, scratch),
-                None => Err((BadHead::HeadTooLarge, 0)),
-            }
-        }
-        (Ok(httparse::Status::Partial), ..) => {
-            return incomplete(bytes, skipped, head.len() < all.len(), Start::Request, limits);
-        }
-        _ => Err(name_it(head, Start::Request, limits)),
-    };
-    match parsed {
+    match understand_request(head, &line, &found, scratch) {
         Ok(mut request) => {
             request.head_bytes += skipped;
             Parse::Done(request)
@@ -194,31 +100,12 @@ pub fn parse_response<'a, 'b: 'a>(
     scratch: &'a mut Scratch<'b>,
 ) -> Parse<Response<'a>> {
     let head = &bytes[..bytes.len().min(limits.head_bytes_max).min(HEAD_BYTES_MAX)];
-    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut raw = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    let found = match head.first() {
-        None | Some(b'\r' | b'\n') => Ok(httparse::Status::Partial),
-        Some(_) => config.parse_response_with_uninit_headers(
-            &mut raw,
-            head,
-            &mut slots[..limits.fields_max.min(FIELDS_MAX)],
-        ),
+    let read = StatusLine::read(head)
+        .and_then(|line| Found::read(head, line.fields_from, limits, scratch).map(|found| (line, found)));
+    let Some((line, found)) = read else {
+        return refuse(bytes, 0, Start::Response, limits);
     };
-    let parsed = match (found, raw.version, raw.code, raw.reason) {
-        (Ok(httparse::Status::Complete(used)), Some(version), Some(status), Some(reason)) => {
-            let line = StatusLine { version: version_of(version), status, reason: reason.as_bytes(), method };
-            match head.get(..used) {
-                Some(head) => understand_response(head, &line, raw.headers, limits, scratch),
-                None => Err((BadHead::HeadTooLarge, 0)),
-            }
-        }
-        (Ok(httparse::Status::Partial), ..) => {
-            return incomplete(bytes, 0, head.len() < bytes.len(), Start::Response, limits);
-        }
-        _ => Err(name_it(head, Start::Response, limits)),
-    };
-    match parsed {
+    match understand_response(head, &line, &found, method, scratch) {
         Ok(response) => Parse::Done(response),
         Err((bad, at)) => Parse::Bad(bad, at),
     }
@@ -226,45 +113,103 @@ pub fn parse_response<'a, 'b: 'a>(
 
 type Bad = (BadHead, usize);
 
-const fn version_of(minor: u8) -> Version {
-    if minor == 0 { Version::Http10 } else { Version::Http11 }
-}
-
-/// A head that is not complete: bad already, too large already, or a good beginning. `cut`: there were more bytes than
-/// a head may have.
+/// A head that the fast reader did not take: bad, too large, or not complete.
 #[cold]
-fn incomplete<T>(bytes: &[u8], skipped: usize, cut: bool, start: Start, limits: &HeadLimits) -> Parse<T> {
+fn refuse<T>(bytes: &[u8], skipped: usize, start: Start, limits: &HeadLimits) -> Parse<T> {
     let head_bytes_max = limits.head_bytes_max.min(HEAD_BYTES_MAX);
     let all = &bytes[skipped..];
     let head = &all[..all.len().min(head_bytes_max)];
     // A lone CR may still become the one empty line before a request.
-    let empty_line = start == Start::Request && skipped == 0 && head == b"\r";
+    if start == Start::Request && bytes == b"\r" {
+        return Parse::NeedMore;
+    }
     match diagnose(head, start, limits) {
-        Some((bad, at)) if !empty_line => Parse::Bad(bad, at + skipped),
-        _ if cut || head.len() == head_bytes_max => Parse::Bad(BadHead::HeadTooLarge, skipped + head.len()),
-        _ => Parse::NeedMore,
+        Err((bad, at)) => Parse::Bad(bad, at + skipped),
+        Ok(false) if all.len() >= head_bytes_max => Parse::Bad(BadHead::HeadTooLarge, skipped + head.len()),
+        Ok(false) => Parse::NeedMore,
+        Ok(true) => {
+            debug_assert!(false, "both readers agree on what is well formed");
+            Parse::Bad(BadHead::FieldValueInvalid, skipped)
+        }
     }
 }
 
-/// What is wrong with a head that httparse or our own checks refused.
-#[cold]
-fn name_it(head: &[u8], start: Start, limits: &HeadLimits) -> Bad {
-    diagnose(head, start, limits).unwrap_or((BadHead::FieldNameInvalid, 0))
-}
-
 /// A request line in pieces.
-struct Line<'b> {
-    method: &'b str,
-    target: &'b str,
+struct RequestLine<'b> {
+    method: Method,
+    method_text: &'b [u8],
+    target: &'b [u8],
     version: Version,
+    fields_from: usize,
 }
 
-/// A status line in pieces, with the method of the request.
+impl<'b> RequestLine<'b> {
+    #[inline]
+    fn read(head: &'b [u8]) -> Option<Self> {
+        let (method, method_bytes) = if head.starts_with(b"GET ") {
+            (Method::Get, 3)
+        } else {
+            // Methods are short: a byte at a time finds their end soonest.
+            let blank = head.iter().position(|byte| !is_token_byte(*byte)).filter(|at| *at > 0)?;
+            (Method::of(head.get(..blank)?), blank)
+        };
+        let (method_text, rest) = head.split_at_checked(method_bytes)?;
+        let rest = rest.strip_prefix(b" ")?;
+        let (target_bytes, _) = scan::target_end(rest)?;
+        let (target, rest) = rest.split_at_checked(target_bytes)?;
+        let version = if rest.starts_with(b" HTTP/1.1\r\n") {
+            Version::Http11
+        } else if rest.starts_with(b" HTTP/1.0\r\n") {
+            Version::Http10
+        } else {
+            return None;
+        };
+        if target.is_empty() {
+            return None;
+        }
+        Some(Self { method, method_text, target, version, fields_from: method_bytes + 1 + target_bytes + 11 })
+    }
+}
+
+/// A status line in pieces.
 struct StatusLine<'b> {
     version: Version,
     status: u16,
     reason: &'b [u8],
-    method: Method,
+    /// True when the blank before the reason is there.
+    blank: bool,
+    fields_from: usize,
+}
+
+impl<'b> StatusLine<'b> {
+    #[inline]
+    fn read(head: &'b [u8]) -> Option<Self> {
+        let version = if head.starts_with(b"HTTP/1.1 ") {
+            Version::Http11
+        } else if head.starts_with(b"HTTP/1.0 ") {
+            Version::Http10
+        } else {
+            return None;
+        };
+        let mut status = 0;
+        for byte in head.get(9..12)? {
+            if !byte.is_ascii_digit() {
+                return None;
+            }
+            status = status * 10 + u16::from(byte - b'0');
+        }
+        let rest = head.get(12..)?;
+        let (rest, blank) = match rest.strip_prefix(b" ") {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        let reason_bytes = if blank { scan::value_end(rest)?.0 } else { 0 };
+        let (reason, rest) = rest.split_at_checked(reason_bytes)?;
+        if status < 100 || !rest.starts_with(b"\r\n") {
+            return None;
+        }
+        Some(Self { version, status, reason, blank, fields_from: head.len() - rest.len() + 2 })
+    }
 }
 
 /// What one pass over the fields found.
@@ -281,28 +226,23 @@ struct Found<'b> {
     /// Where the first line of each of these begins, for `Bad`.
     host_at: u16,
     framing_at: u16,
-    /// Where the fields begin.
-    fields_from: usize,
+    /// Bytes of the head.
+    head_bytes: usize,
 }
 
 fn understand_request<'a, 'b: 'a>(
     head: &'b [u8],
-    line: &Line<'b>,
-    headers: &[httparse::Header<'b>],
-    limits: &HeadLimits,
-    scratch: &'a mut Scratch<'b>,
+    line: &RequestLine<'b>,
+    found: &Found<'b>,
+    scratch: &'a Scratch<'b>,
 ) -> Result<Request<'a>, Bad> {
-    let target_at = line.method.len() + 1;
-    if line.target.len() > limits.target_bytes_max {
-        return Err((BadHead::TargetTooLong, target_at + limits.target_bytes_max));
-    }
-    let found = take_fields(head, headers, scratch).ok_or_else(|| name_it(head, Start::Request, limits))?;
-    let method = Method::of(line.method);
-    if method == Method::Connect {
+    if line.method == Method::Connect {
         return Err((BadHead::MethodConnect, 0));
     }
-    let target = target::parse_target(line.target, method).map_err(|bad| (bad, target_at))?;
-    let host = take_host(&found, &target, line.version)?;
+    let target_at = line.method_text.len() + 1;
+    let target = std::str::from_utf8(line.target).unwrap_or_default();
+    let target = target::parse_target(target, line.method).map_err(|bad| (bad, target_at))?;
+    let host = take_host(found, &target, line.version)?;
     let framed = Framed {
         version: line.version,
         transfer_encoding: found.transfer_encoding,
@@ -316,8 +256,11 @@ fn understand_request<'a, 'b: 'a>(
         Err(bad) => return Err((bad, found.framing_at.into())),
     };
     let mut request = Request {
-        method,
-        method_text: line.method,
+        method: line.method,
+        method_text: line
+            .method
+            .text()
+            .unwrap_or_else(|| std::str::from_utf8(line.method_text).unwrap_or_default()),
         target,
         version: line.version,
         fields: &scratch.fields,
@@ -327,10 +270,10 @@ fn understand_request<'a, 'b: 'a>(
         expect_continue: false,
         expect_other: false,
         upgrade: None,
-        head_bytes: head.len(),
+        head_bytes: found.head_bytes,
         seen: found.seen,
         head,
-        plain: target.form == crate::http::message::TargetForm::Origin && line.version == Version::Http11,
+        plain: target.form == TargetForm::Origin && line.version == Version::Http11,
     };
     if line.version == Version::Http11 {
         if found.seen.has(Kind::Expect) {
@@ -346,21 +289,17 @@ fn understand_request<'a, 'b: 'a>(
 fn understand_response<'a, 'b: 'a>(
     head: &'b [u8],
     line: &StatusLine<'b>,
-    headers: &[httparse::Header<'b>],
-    limits: &HeadLimits,
-    scratch: &'a mut Scratch<'b>,
+    found: &Found<'b>,
+    method: Method,
+    scratch: &'a Scratch<'b>,
 ) -> Result<Response<'a>, Bad> {
-    if line.status < 100 {
-        return Err((BadHead::StatusInvalid, 9));
-    }
-    let found = take_fields(head, headers, scratch).ok_or_else(|| name_it(head, Start::Response, limits))?;
     let at = usize::from(found.framing_at);
     let framed = Framed {
         version: line.version,
         transfer_encoding: found.transfer_encoding,
         content_length: found.content_length,
     };
-    let framing = body_length(Role::Response(line.status, line.method), &framed).map_err(|bad| (bad, at))?;
+    let framing = body_length(Role::Response(line.status, method), &framed).map_err(|bad| (bad, at))?;
     let content_length = match (framing, found.content_length) {
         (ResponseFraming::Length(length), _) => Some(length),
         (_, Some(digits)) => Some(length::parse_length(digits).ok_or((BadHead::ContentLengthInvalid, at))?),
@@ -382,11 +321,10 @@ fn understand_response<'a, 'b: 'a>(
         content_length,
         keep_alive,
         upgrade: None,
-        head_bytes: head.len(),
+        head_bytes: found.head_bytes,
         seen: found.seen,
         head,
-        // Version, blank, three digits, blank, reason, CRLF: anything shorter or longer is written anew.
-        plain: line.version == Version::Http11 && found.fields_from == 15 + line.reason.len(),
+        plain: line.version == Version::Http11 && line.blank,
     };
     if line.status == 101 && found.upgrade {
         response.upgrade = protocol(response.fields);
@@ -394,64 +332,59 @@ fn understand_response<'a, 'b: 'a>(
     Ok(response)
 }
 
-/// Fills `scratch` with the fields of a complete head that httparse accepted. `None` when it forgave something that we
-/// do not (a bare LF), or a field that frames the message came twice: the slow reader names it.
-fn take_fields<'b>(
-    head: &'b [u8],
-    headers: &[httparse::Header<'b>],
-    scratch: &mut Scratch<'b>,
-) -> Option<Found<'b>> {
-    let base = head.as_ptr() as usize;
-    let end = head.len().checked_sub(2)?;
-    let offset = |header: &httparse::Header| header.name.as_ptr() as usize - base;
-    let fields_from = headers.first().map_or(end, offset);
-    let mut found = Found {
-        seen: KindSet::NONE,
-        host: b"",
-        content_length: None,
-        transfer_encoding: None,
-        close: false,
-        keep_alive: false,
-        upgrade: false,
-        nominates: false,
-        host_at: 0,
-        framing_at: 0,
-        fields_from,
-    };
-    // httparse ends a line at LF and finds CR nowhere else: a line is right when CR stands before its LF. The start
-    // line and the empty line are lines too.
-    let ends_well = |to: usize| head.get(to.wrapping_sub(2)) == Some(&b'\r');
-    if !ends_well(fields_from) || head.get(end) != Some(&b'\r') {
-        return None;
-    }
-    scratch.fields.clear();
-    let mut from = fields_from;
-    for (at, header) in headers.iter().enumerate() {
-        let to = headers.get(at + 1).map_or(end, offset);
-        if !ends_well(to) {
+impl<'b> Found<'b> {
+    /// Reads the fields of a head into `scratch`, from `at` to the empty line. `None` when anything is not exactly as it
+    /// should be, when the head is not complete, or has too many fields.
+    #[inline]
+    fn read(
+        head: &'b [u8],
+        fields_from: usize,
+        limits: &HeadLimits,
+        scratch: &mut Scratch<'b>,
+    ) -> Option<Self> {
+        let mut found = Self {
+            seen: KindSet::NONE,
+            host: b"",
+            content_length: None,
+            transfer_encoding: None,
+            close: false,
+            keep_alive: false,
+            upgrade: false,
+            nominates: false,
+            host_at: 0,
+            framing_at: 0,
+            head_bytes: 0,
+        };
+        scratch.fields.clear();
+        let mut rest = head.get(fields_from..)?;
+        let mut from = fields_from;
+        while !rest.starts_with(b"\r\n") {
+            let line = FieldLine::read(rest)?;
+            let to = head.len() - line.next.len();
+            let field = Field {
+                name: line.name,
+                value: line.value,
+                kind: Kind::of(line.name),
+                plain: line.plain,
+                from: from as u16,
+                to: to as u16,
+            };
+            if field.kind != Kind::Other {
+                found.take(&field)?;
+            }
+            scratch.fields.try_push(field).ok()?;
+            (rest, from) = (line.next, to);
+        }
+        if scratch.fields.len() > limits.fields_max {
             return None;
         }
-        let kind = Kind::of(header.name);
-        // `name: value CRLF` and nothing else: three positions decide it, because blanks were trimmed from the value.
-        let value_from = header.value.as_ptr() as usize - base;
-        let plain = value_from == from + header.name.len() + 2
-            && head.get(value_from - 1) == Some(&b' ')
-            && value_from + header.value.len() + 2 == to;
-        let field =
-            Field { name: header.name, value: header.value, kind, plain, from: from as u16, to: to as u16 };
-        if kind != Kind::Other {
-            found.take(&field)?;
+        if found.nominates {
+            nominate(&mut scratch.fields);
         }
-        scratch.fields.try_push(field).ok()?;
-        from = to;
+        found.head_bytes = from + 2;
+        Some(found)
     }
-    if found.nominates {
-        nominate(&mut scratch.fields);
-    }
-    Some(found)
-}
 
-impl<'b> Found<'b> {
     /// Takes note of a special field; `None` when one that may come once came twice.
     #[inline]
     fn take(&mut self, field: &Field<'b>) -> Option<()> {
@@ -491,6 +424,44 @@ impl<'b> Found<'b> {
     }
 }
 
+/// One field line in pieces.
+struct FieldLine<'b> {
+    name: &'b [u8],
+    value: &'b [u8],
+    /// True when the line is exactly `name: value CRLF`.
+    plain: bool,
+    /// What follows the line.
+    next: &'b [u8],
+}
+
+impl<'b> FieldLine<'b> {
+    /// RFC 9112, 5: `field-name ":" OWS field-value OWS CRLF`. `None` when the first line of `rest` is not complete or
+    /// anything else.
+    #[inline]
+    fn read(rest: &'b [u8]) -> Option<Self> {
+        let (name_bytes, colon) = scan::name_end(rest)?;
+        let (name, after) = rest.split_at_checked(name_bytes)?;
+        if colon != b':' || name.is_empty() {
+            return None;
+        }
+        let (mut after, mut plain) = match after {
+            [_, b' ', after @ ..] => (after, true),
+            [_, after @ ..] => (after, false),
+            [] => return None,
+        };
+        while let [b' ' | b'\t', rest @ ..] = after {
+            (after, plain) = (rest, false);
+        }
+        let (value_bytes, _) = scan::value_end(after)?;
+        let (mut value, after) = after.split_at_checked(value_bytes)?;
+        let next = after.strip_prefix(b"\r\n")?;
+        while let [rest @ .., b' ' | b'\t'] = value {
+            (value, plain) = (rest, false);
+        }
+        Some(Self { name, value, plain, next })
+    }
+}
+
 /// Fields that a Connection field may not take away: they are for the server behind us (RFC 9110, 7.6.1: "A sender
 /// MUST NOT send a connection option corresponding to a field that is intended for all recipients of the content"), and
 /// an attacker who names them wants a server to miss them. Fields of a kind of their own are safe anyway.
@@ -519,7 +490,7 @@ fn nominate(fields: &mut [Field]) {
         for name in elements(fields[at].value) {
             let protected = END_TO_END.iter().any(|end| is_alias(name, end.as_bytes()));
             for field in fields.iter_mut().filter(|_| !protected) {
-                if field.kind == Kind::Other && field.name.as_bytes().eq_ignore_ascii_case(name) {
+                if field.kind == Kind::Other && field.name.eq_ignore_ascii_case(name) {
                     field.kind = Kind::Nominated;
                 }
             }

@@ -129,8 +129,7 @@ pub fn write_request(
     let (fields, run) = start_request(request, forward, rules, &mut out)?;
     out.lines(request.head, fields, run, |field| match field.kind {
         Kind::Other => {
-            !rules.drops_other(field)
-                && subject.is_none_or(|name| !is_alias(field.name.as_bytes(), name.as_bytes()))
+            !rules.drops_other(field) && subject.is_none_or(|name| !is_alias(field.name, name.as_bytes()))
         }
         kind => !drops.has(kind),
     })?;
@@ -327,7 +326,7 @@ impl Out<'_> {
             if field.plain {
                 run = from..to;
             } else {
-                self.put([field.name.as_bytes(), b": ", field.value, b"\r\n"])?;
+                self.put([field.name, b": ", field.value, b"\r\n"])?;
                 run = to..to;
             }
         }

@@ -167,7 +167,7 @@ impl Sim {
         if let Some(chunk) = self.ahead.get_mut(&sock).and_then(VecDeque::pop_front) {
             self.ahead_pages -= 1;
             socket.recv = Op::Idle;
-            done.push(Done::Received { sock, chunk });
+            done.push(Done::Received { sock, chain: chunk.into() });
             return;
         }
         let whole = &mut state.conns[conn];
@@ -179,7 +179,7 @@ impl Sim {
                 return;
             };
             let chunk = read(state, conn, side, page);
-            done.push(Done::Received { sock, chunk });
+            done.push(Done::Received { sock, chain: chunk.into() });
             self.receive_ahead(state, sock, conn, side);
             self.socket_done(state, sock, |socket| socket.recv = Op::Idle);
             state.poke(conn, side.across());
@@ -331,7 +331,7 @@ fn put(state: &mut State, conn: usize, side: Side, chain: &Chain, bytes: usize) 
 /// A completion in a few words.
 fn short(done: &Done) -> String {
     match done {
-        Done::Received { sock, chunk } => format!("Received {sock:?} {} bytes", chunk.len()),
+        Done::Received { sock, chain } => format!("Received {sock:?} {} bytes", chain.len()),
         Done::Sent { sock, chain, bytes } => format!("Sent {sock:?} {bytes} of {}", chain.len()),
         other => format!("{other:?}"),
     }

@@ -67,14 +67,10 @@ impl Echo {
                     self.sim.accept(listener);
                 }
                 Done::Connected { .. } | Done::Woken => {}
-                Done::Received { chunk, sock } if closing.contains(&sock) => {
-                    self.sim.pool().give(chunk.into_page());
+                Done::Received { chain, sock } if closing.contains(&sock) => {
+                    self.sim.pool().give_chain(chain);
                 }
-                Done::Received { sock, chunk } => {
-                    let mut chain = Chain::new();
-                    chain.push(chunk).unwrap();
-                    self.sim.send(sock, chain);
-                }
+                Done::Received { sock, chain } => self.sim.send(sock, chain),
                 Done::Eof { sock } => {
                     self.ended.insert(sock);
                     self.sim.shut(sock);
@@ -405,7 +401,10 @@ fn a_receive_without_pages_waits_for_them() {
     assert_eq!(sim.starved(), 1);
     held.into_iter().for_each(|page| sim.pool().give(page));
     let done = drain(&mut sim, &world, 50);
-    assert!(matches!(&done[..], [Done::Received { chunk, .. }] if chunk.bytes() == b"hello"), "{done:?}");
+    assert!(
+        matches!(&done[..], [Done::Received { chain, .. }] if chain.chunks()[0].bytes() == b"hello"),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -553,9 +552,9 @@ fn a_worker_can_connect_to_a_worker() {
                     sim.recv(sock);
                 }
                 Done::Sent { chain, .. } => sim.pool().give_chain(chain),
-                Done::Received { chunk, .. } => {
-                    got.extend_from_slice(chunk.bytes());
-                    sim.pool().give(chunk.into_page());
+                Done::Received { chain, .. } => {
+                    chain.chunks().iter().for_each(|chunk| got.extend_from_slice(chunk.bytes()));
+                    sim.pool().give_chain(chain);
                 }
                 other => panic!("{other:?}"),
             }

@@ -4,6 +4,7 @@
 //! incomplete or refused, and in the fuzzer as the oracle of the fast path. Owns nothing. Always true: when it finds
 //! nothing wrong, the fast path may accept (as far as the form goes); when it finds something, the fast path must not.
 
+use super::scan::is_target_byte;
 use super::{BadHead, HeadLimits};
 use crate::http::message::{Kind, is_token_byte, is_value_byte};
 use crate::limits::FIELDS_MAX;
@@ -25,17 +26,18 @@ enum Stop {
     Bad(BadHead),
 }
 
-/// The first violation of form in `head` (which may be incomplete), with its offset. Meaning (targets, hosts, lengths)
-/// is not looked at, except that Host, Content-Length and Transfer-Encoding may come once.
-pub fn diagnose(head: &[u8], start: Start, limits: &HeadLimits) -> Option<(BadHead, usize)> {
+/// The first violation of form in `head` with its offset, or whether `head` is complete. Meaning (targets, hosts,
+/// lengths) is not looked at, except that Host, Content-Length and Transfer-Encoding may come once.
+pub fn diagnose(head: &[u8], start: Start, limits: &HeadLimits) -> Result<bool, (BadHead, usize)> {
     let mut reader = Reader { bytes: head, at: 0 };
     let stop = match start {
         Start::Request => reader.request_line(limits),
         Start::Response => reader.status_line(),
     };
     match stop.and_then(|()| reader.fields(limits)) {
-        Err(Stop::Bad(bad)) => Some((bad, reader.at)),
-        Err(Stop::NeedMore) | Ok(()) => None,
+        Ok(()) => Ok(true),
+        Err(Stop::NeedMore) => Ok(false),
+        Err(Stop::Bad(bad)) => Err((bad, reader.at)),
     }
 }
 
@@ -100,7 +102,7 @@ impl Reader<'_> {
         }
         self.at += 1;
         let from = self.at;
-        let visible = self.skip(|byte| (0x21..=0x7e).contains(&byte) && byte != b'#');
+        let visible = self.skip(is_target_byte);
         if visible > limits.target_bytes_max {
             self.at = from + limits.target_bytes_max;
             return self.bad(BadHead::TargetTooLong);
@@ -205,8 +207,8 @@ impl Reader<'_> {
             }
             _ => return self.bad(BadHead::FieldNameInvalid),
         }
-        let name = std::str::from_utf8(&self.bytes[from..self.at]).unwrap_or_default();
+        let kind = Kind::of(&self.bytes[from..self.at]);
         self.at += 1;
-        Ok(Kind::of(name))
+        Ok(kind)
     }
 }
