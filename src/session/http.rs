@@ -349,6 +349,10 @@ impl HttpSession {
 
     /// Understands one head and begins to answer it.
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        // A client that only asks must not fill the memory: answers leave before the next request is understood.
+        if self.front.pending() >= cx.window() {
+            return false;
+        }
         let Some(mut chunk) = self.front.inbox.pop() else {
             if self.front.is_eof() {
                 // Its last answer may still be leaving.
@@ -376,12 +380,14 @@ impl HttpSession {
         };
         if !matches!(begun, Begun::Starved) {
             chunk.advance(used);
+            cx.counters.add(Count::Requests, u64::from(used > 0));
         }
         self.front.inbox.push_front(chunk, cx.pool);
         self.head_begun &= used == 0;
         match begun {
             Begun::NeedMore => self.more_head(cx),
             Begun::Starved => {
+                self.requests -= 1;
                 cx.starved = true;
                 false
             }
@@ -548,6 +554,10 @@ impl HttpSession {
                 Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
                 Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
                     self.fail(Close::HeadTimeout, cx);
+                }
+                // An answer is still leaving (how fast, the progress timer judges): not idle yet.
+                Phase::Head if !self.front.is_flushed() => {
+                    self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
                 }
                 Phase::Head => self.end(Close::IdleTimeout, cx),
                 Phase::Tunnel => self.end(Close::TunnelTimeout, cx),
