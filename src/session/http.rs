@@ -7,7 +7,7 @@
 //!
 //! What goes in: events. What comes out: requests understood one by one, each of them an [`Exchange`] or an answer of
 //! our own, and in the end a reason from `close.rs`. It owns: the client's connection, its deadlines, and the exchange in
-//! progress. Always true: answers leave in the order of the requests; a failure goes through [`HttpSession::fail`].
+//! progress. Always true: answers leave in the order of the requests; a failure goes through `HttpSession::fail`.
 
 use arrayvec::ArrayString;
 
