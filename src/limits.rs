@@ -119,6 +119,10 @@ pub const CONNECTIONS_DEFAULT: usize = 100_000;
 pub const STARVED_PAGES_MIN: usize = 8;
 /// After an accept failed for want of descriptors, accepting is tried again after this time.
 pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
+/// At start an address that is taken is tried again for this long: a killed process lets go of its sockets late.
+pub const TAKEN_TIME: Duration = Duration::from_secs(1);
+/// How often it is tried meanwhile.
+pub const TAKEN_AGAIN_TIME: Duration = Duration::from_millis(20);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG_MAX: i32 = 4096;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.

@@ -26,6 +26,7 @@ pub mod uring;
 
 use std::io;
 
+pub use self::door::check_free;
 pub use self::epoll::Epoll;
 pub use self::host::{cores, pin};
 pub use self::sys::raise_open_files;

@@ -13,7 +13,9 @@ use crate::close::Close;
 use crate::config::model::{Config, Engine};
 use crate::counters::Count;
 use crate::ids::WorkerId;
-use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, WORKERS_MAX};
+use crate::limits::{
+    DESCRIPTORS_PER_WORKER, DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, TAKEN_TIME, WORKERS_MAX,
+};
 use crate::ring::{self, Epoll, Io, Uring};
 
 use super::Worker;
@@ -153,6 +155,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             "memory_max is too small for {count} workers: {pages} pages of {PAGE_BYTES} bytes each, at least {PAGES_MIN} \
              are needed; raise [limits] memory_max or lower [workers] count"
         )));
+    }
+    let until = clock::now() + TAKEN_TIME;
+    for listener in &config.listeners {
+        let free = ring::check_free(&listener.address, listener.v6only, until);
+        free.map_err(|error| StartError(error.to_string()))?;
     }
     let shared = Arc::new(Shared::new(Arc::new(config), count));
     let (ready, listening) = mpsc::channel();
