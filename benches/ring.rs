@@ -305,7 +305,7 @@ const ALL: Tuning = Tuning {
     multishot_accept: true,
     defer: true,
     lend: 128,
-    gather_us: 50,
+    gather_us: 100,
 };
 
 macro_rules! uring {

@@ -106,6 +106,9 @@ pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
 pub const RECV_LIMIT_BYTES: u32 = 64 * 1024;
 /// Microseconds for which a wait gathers completions while several are expected.
 pub const GATHER_US: u32 = 100;
+/// A wait gathers at most one in so many of the answers that are on their way: with few of them, each one waits for
+/// nobody.
+pub const GATHER_SHARE: u32 = 3;
 /// Receives that a wait gathers at most.
 pub const GATHER_MAX: u32 = 64;
 /// Pages of one worker that the kernel may hold for receiving.

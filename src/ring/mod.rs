@@ -175,6 +175,10 @@ pub trait Io {
     /// Wakes this ring from other threads.
     fn waker(&self) -> std::sync::Arc<dyn Wake>;
 
+    /// Says how many server connections are in use: where many answers are on their way, the next turn may wait a
+    /// moment to collect several of them.
+    fn crowd(&mut self, _in_use: usize) {}
+
     /// Submits, waits until something happened or `until` is reached, collects, and returns the time.
     fn turn(&mut self, until: Moment, done: &mut Vec<Done>) -> io::Result<Moment>;
 }

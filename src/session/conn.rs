@@ -132,9 +132,10 @@ impl Conn {
         self.eof
     }
 
-    /// True after the end of a TLS stream without `close_notify`, and after the end of any plain stream cut by an error.
+    /// True after an end that may have cut the stream: of TLS without `close_notify`, of a plain one after sending failed
+    /// (a reset is told once, and when the send hears of it the receive finds an end like any other).
     pub fn is_truncated(&self) -> bool {
-        self.eof && self.tls.as_ref().is_some_and(|secure| !secure.pipe.peer_closed())
+        self.eof && self.tls.as_ref().map_or(self.deaf, |secure| !secure.pipe.peer_closed())
     }
 
     /// True when sending failed.

@@ -26,7 +26,7 @@ use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
-use super::request::Begun;
+use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
@@ -74,6 +74,8 @@ pub struct HttpSession {
     pub(super) closing: bool,
     /// The client announced the end itself and owes nothing: no lingering.
     pub(super) client_ends: bool,
+    /// The end of the connection ends the answer that is leaving: cut, it would look complete.
+    until_close: bool,
     /// A part of a head came.
     head_begun: bool,
     /// Bytes of a request may follow that nobody is going to read.
@@ -99,6 +101,7 @@ impl HttpSession {
             lingered: 0,
             closing: false,
             client_ends: false,
+            until_close: false,
             head_begun: false,
             owing: true,
             method: Method::Get,
@@ -273,6 +276,7 @@ impl HttpSession {
         let outcome = act(&mut exchange, &mut around, cx);
         self.closing = exchange.closing;
         self.owing = !exchange.body.is_done();
+        self.until_close = exchange.until_close;
         self.exchange = Some(exchange);
         match outcome {
             Outcome::Going => {}
@@ -354,12 +358,7 @@ impl HttpSession {
             return false;
         }
         let Some(mut chunk) = self.front.inbox.pop() else {
-            if self.front.is_eof() {
-                // Its last answer may still be leaving.
-                cx.counters.close(Close::ClientClosed);
-                self.flush(false);
-            }
-            return false;
+            return self.front.is_eof() && self.leave(cx);
         };
         let bounds = &self.site(cx).limits;
         let limits = HeadLimits {
@@ -415,10 +414,19 @@ impl HttpSession {
             self.head_begun = true;
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         }
-        if self.front.is_eof() {
-            self.end(Close::ClientGone, cx);
+        self.front.is_eof() && self.leave(cx)
+    }
+
+    /// The client asks nothing more: what is queued for it still leaves.
+    fn leave(&mut self, cx: &mut Cx<'_>) -> bool {
+        let close = if self.head_begun { Close::ClientGone } else { Close::ClientClosed };
+        if self.front.is_flushed() {
+            self.end(close, cx);
+            return false;
         }
-        false
+        cx.counters.close(close);
+        self.flush(false);
+        true
     }
 
     /// Waits for the next request.
@@ -447,14 +455,18 @@ impl HttpSession {
 
     /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
     fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
-        let exchange = self.exchange.as_ref();
-        let started = exchange.is_some_and(|exchange| exchange.started);
-        let cut = exchange.is_some_and(|exchange| exchange.cut_looks_complete());
-        self.drop_exchange(cx);
+        let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
         let status = if started || self.front.is_deaf() { None } else { close.status() };
         let Some(status) = status else {
-            return if cut { self.reset(close, cx) } else { self.end(close, cx) };
+            if self.until_close || self.front.is_deaf() || self.front.is_flushed() {
+                return self.end(close, cx);
+            }
+            // What is queued still leaves: it may be of an earlier, complete answer. The cut shows in the framing.
+            cx.counters.close(close);
+            self.drop_exchange(cx);
+            return self.flush(self.owing);
         };
+        self.drop_exchange(cx);
         let page = self.site(cx).error_pages.get(&status);
         let own = page.map_or(Own::Status(status), Own::Page);
         if matches!(self.answer(&own, cx), Begun::Starved) {
@@ -481,7 +493,6 @@ impl HttpSession {
         self.front.inbox.clear(cx.pool);
         if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
             self.close(cx);
-            return false;
         }
         false
     }
@@ -510,24 +521,20 @@ impl HttpSession {
             return;
         }
         cx.counters.close(close);
+        let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed());
         self.drop_exchange(cx);
-        self.close(cx);
-    }
-
-    fn reset(&mut self, close: Close, cx: &mut Cx<'_>) {
-        cx.counters.close(close);
-        self.drop_exchange(cx);
-        self.front.clear(cx.pool);
-        self.phase = Phase::Closed;
-        self.deadlines = Deadlines::default();
-        cx.ops.push(Op::Reset(Leg::Front));
+        self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {
+        self.leave_with(Op::Close(Leg::Front), cx);
+    }
+
+    fn leave_with(&mut self, op: Op, cx: &mut Cx<'_>) {
         self.front.clear(cx.pool);
         self.phase = Phase::Closed;
         self.deadlines = Deadlines::default();
-        cx.ops.push(Op::Close(Leg::Front));
+        cx.ops.push(op);
     }
 
     fn client_lost(&mut self, cx: &mut Cx<'_>) {
@@ -553,6 +560,8 @@ impl HttpSession {
             match self.phase {
                 Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
                 Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
+                    // The rest of the head may still come: nothing behind it can be understood.
+                    self.owing = true;
                     self.fail(Close::HeadTimeout, cx);
                 }
                 // An answer is still leaving (how fast, the progress timer judges): not idle yet.
@@ -588,15 +597,4 @@ impl HttpSession {
             self.fail(Close::BodyTimeout, cx);
         }
     }
-}
-
-fn address_text(ends: &Ends) -> ArrayString<46> {
-    use std::fmt::Write;
-    let mut text = ArrayString::new();
-    let written = match ends.client {
-        Some(client) => write!(text, "{}", client.ip().to_canonical()),
-        None => write!(text, "unix"),
-    };
-    debug_assert!(written.is_ok(), "46 bytes hold every address");
-    text
 }

@@ -51,6 +51,8 @@ pub struct Worker<I: Io> {
     ops: Vec<Op>,
     pending: VecDeque<(SessionId, Event)>,
     starved: Vec<SessionId>,
+    /// Sessions with a server connection.
+    servers_in_use: usize,
     /// Connects that found no descriptor free, while some are about to be.
     late: Vec<(SessionId, Leg, ServerId)>,
     accept: accept::Accept,
@@ -76,6 +78,7 @@ impl<I: Io> Worker<I> {
             ops: Vec::new(),
             pending: VecDeque::new(),
             starved: Vec::new(),
+            servers_in_use: 0,
             late: Vec::new(),
             accept: accept::Accept::new(&config, shared.workers()),
             drain: drain::Drain::default(),
@@ -99,6 +102,7 @@ impl<I: Io> Worker<I> {
     pub fn turn(&mut self) -> io::Result<bool> {
         let until = self.next_wake();
         let mut done = std::mem::take(&mut self.done);
+        self.io.crowd(self.servers_in_use);
         self.now = self.io.turn(until, &mut done)?;
         self.counters().add(Count::Turns, 1);
         self.date.refresh(self.now);
@@ -469,7 +473,10 @@ impl<I: Io> Worker<I> {
         let entry = self.sessions.get_mut(id)?;
         match leg {
             Leg::Front => entry.front = None,
-            Leg::Back(_) => entry.back = None,
+            Leg::Back(_) => {
+                entry.back = None;
+                self.servers_in_use -= 1;
+            }
         }
         Some(sock)
     }
@@ -478,6 +485,7 @@ impl<I: Io> Worker<I> {
         if let Some(entry) = self.sessions.get_mut(id) {
             assert!(entry.back.is_none(), "a session has one server connection at a time");
             entry.back = Some((leg, sock));
+            self.servers_in_use += 1;
         }
     }
 

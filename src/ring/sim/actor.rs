@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::net::{Address, Ends, Errno};
 
+use super::faults::Injected;
 use super::random::Random;
 use super::state::State;
 use super::wire::{Owner, Side};
@@ -187,6 +188,11 @@ impl ActorIo<'_> {
         self.state.finish(self.me);
     }
 
+    /// How often harmful faults struck so far.
+    pub const fn injected(&self) -> Injected {
+        self.state.injected
+    }
+
     /// True when a harmful fault struck this connection, or somebody vanished from it.
     pub fn hurt(&self, conn: ConnId) -> bool {
         self.state.conns[conn.index()].hurt
@@ -196,5 +202,20 @@ impl ActorIo<'_> {
     pub fn trace(&mut self, line: impl FnOnce() -> String) {
         let me = self.me;
         self.state.trace(|| format!("actor {me}: {}", line()));
+    }
+}
+
+impl State {
+    /// Ends the stream or closes, if that was asked for and everything is on its way.
+    pub(super) fn actor_flush(&mut self, conn: usize, side: Side) {
+        let end = &self.conns[conn].ends[side as usize];
+        if !end.open {
+            return;
+        }
+        if end.close_after && (end.outgoing.len() == 0 || end.reset.is_some()) {
+            self.hang_up(conn, side, false);
+        } else if end.outgoing.len() == 0 && end.shut_after {
+            self.end_stream(conn, side);
+        }
     }
 }

@@ -456,6 +456,34 @@ fn an_orderly_close_a_reset_and_a_close_with_unread_bytes() {
 }
 
 #[test]
+fn a_reset_is_told_once() {
+    for (told_once, ends_with_eof) in [(1000, true), (0, false)] {
+        let world = World::new(7, Faults { told_once, ..Faults::none() });
+        let (mut sim, sock) = accepted(&world, |io, what| {
+            if let Happening::Data(conn, _) = what {
+                io.reset(conn);
+            }
+        });
+        let chain = page_of(&mut sim, b"first");
+        sim.send(sock, chain);
+        let mut done = drain(&mut sim, &world, 50);
+        assert!(matches!(done[..], [Done::Sent { .. }]), "{done:?}");
+        let chain = page_of(&mut sim, b"second");
+        sim.send(sock, chain);
+        done = drain(&mut sim, &world, 50);
+        assert!(matches!(done[..], [Done::Failed { what: Failure::Send, .. }]), "{done:?}");
+        sim.recv(sock);
+        done = drain(&mut sim, &world, 50);
+        assert_eq!(matches!(done[..], [Done::Eof { .. }]), ends_with_eof, "{done:?}");
+        assert_eq!(
+            matches!(done[..], [Done::Failed { what: Failure::Recv, .. }]),
+            !ends_with_eof,
+            "{done:?}"
+        );
+    }
+}
+
+#[test]
 fn a_closing_listener_gives_what_is_in_its_queue() {
     let world = World::new(8, Faults::none());
     let mut sim = world.host(1);
