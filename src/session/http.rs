@@ -7,7 +7,7 @@
 //!
 //! What goes in: events. What comes out: requests understood one by one, each of them an [`Exchange`] or an answer of
 //! our own, and in the end a reason from `close.rs`. It owns: the client's connection, its deadlines, and the exchange in
-//! progress. Always true: answers leave in the order of the requests; a failure goes through [`HttpSession::fail`].
+//! progress. Always true: answers leave in the order of the requests; a failure goes through `HttpSession::fail`.
 
 use arrayvec::ArrayString;
 
@@ -353,6 +353,10 @@ impl HttpSession {
 
     /// Understands one head and begins to answer it.
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        // A client that only asks must not fill the memory: answers leave before the next request is understood.
+        if self.front.pending() >= cx.window() {
+            return false;
+        }
         let Some(mut chunk) = self.front.inbox.pop() else {
             return self.front.is_eof() && self.leave(cx);
         };
@@ -375,12 +379,14 @@ impl HttpSession {
         };
         if !matches!(begun, Begun::Starved) {
             chunk.advance(used);
+            cx.counters.add(Count::Requests, u64::from(used > 0));
         }
         self.front.inbox.push_front(chunk, cx.pool);
         self.head_begun &= used == 0;
         match begun {
             Begun::NeedMore => self.more_head(cx),
             Begun::Starved => {
+                self.requests -= 1;
                 cx.starved = true;
                 false
             }
@@ -558,6 +564,10 @@ impl HttpSession {
                     // The rest of the head may still come: nothing behind it can be understood.
                     self.owing = true;
                     self.fail(Close::HeadTimeout, cx);
+                }
+                // An answer is still leaving (how fast, the progress timer judges): not idle yet.
+                Phase::Head if !self.front.is_flushed() => {
+                    self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
                 }
                 Phase::Head => self.end(Close::IdleTimeout, cx),
                 Phase::Tunnel => self.end(Close::TunnelTimeout, cx),
