@@ -21,6 +21,8 @@ pub struct Answers {
     state: State,
     keeps: bool,
     mark: Option<u64>,
+    /// Bytes that may follow the last answer: the refusal of a HEAD request that was not read yet has a body.
+    excused: usize,
     /// Bytes of the present answer's body.
     body: u64,
     /// Final answers whose head came.
@@ -36,6 +38,7 @@ impl Answers {
             state: if tcp { State::Free } else { State::Head },
             keeps: true,
             mark: None,
+            excused: 0,
             body: 0,
             finals: 0,
             free: Vec::new(),
@@ -77,6 +80,12 @@ impl Answers {
                     }
                 }
             }
+            State::Over if self.excused > 0 => {
+                let count = self.buffer.len().min(self.excused);
+                self.buffer.drain(..count);
+                self.excused -= count;
+                true
+            }
             State::Over => panic!("bytes after the last answer: {}", self.buffer.escape_ascii()),
             State::Free => {
                 self.free.append(&mut self.buffer);
@@ -110,6 +119,9 @@ impl Answers {
         } else if !response.is_interim() {
             self.finals += 1;
             (self.mark, self.body, self.keeps) = (mark, 0, response.keep_alive);
+            if method == Method::Head && response.status >= 400 && !self.keeps {
+                self.excused = response.content_length.and_then(|length| length.try_into().ok()).unwrap_or(0);
+            }
             let body = match response.framing {
                 ResponseFraming::None => Body::Length(0),
                 ResponseFraming::Length(length) => Body::Length(length),

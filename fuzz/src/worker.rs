@@ -392,7 +392,6 @@ impl<'c> Worker<'c> {
 
     /// The other end of a leg sends bytes.
     pub fn say(&mut self, at: usize, leg: Leg, bytes: &[u8]) {
-        let muddy = self.is_muddy;
         let Some(seat) = &mut self.seats[at] else { return };
         let tcp = seat.tcp;
         let Some(line) = self.line(at, leg) else { return };
@@ -400,9 +399,7 @@ impl<'c> Worker<'c> {
             return;
         }
         line.arriving.extend(bytes);
-        if leg == Leg::Front {
-            line.requests.feed(bytes, !muddy);
-        } else if tcp {
+        if leg != Leg::Front && tcp {
             line.said.extend_from_slice(bytes);
         }
     }
@@ -450,6 +447,9 @@ impl<'c> Worker<'c> {
         let line = self.line(at, leg)?;
         let count = line.arriving.len().min(max.clamp(1, RECV_BYTES));
         let bytes: Vec<u8> = line.arriving.drain(..count).collect();
+        if leg == Leg::Front {
+            line.requests.feed(&bytes, false);
+        }
         chunk.append(&bytes);
         Some(chunk)
     }
