@@ -77,10 +77,10 @@ fn serve(address: SocketAddr, load: Load, stop: &AtomicBool) {
                     open.insert(sock, (0, Filler { left: 0, sending: false }));
                     io.recv(sock);
                 }
-                Done::Received { sock, chunk } => {
+                Done::Received { sock, chain } => {
                     let (asked, filler) = open.get_mut(&sock).unwrap();
-                    *asked += chunk.len();
-                    io.pool().give(chunk.into_page());
+                    *asked += chain.len();
+                    io.pool().give_chain(chain);
                     while *asked >= load.question {
                         *asked -= load.question;
                         filler.left += load.answer;
@@ -122,10 +122,10 @@ fn ask(address: SocketAddr, load: Load, stop: &AtomicBool, answers: &AtomicU64) 
                     fill(&mut io, sock, &mut Filler { left: load.question, sending: false });
                     io.recv(sock);
                 }
-                Done::Received { sock, chunk } => {
+                Done::Received { sock, chain } => {
                     let seen = open.get_mut(&sock).unwrap();
-                    *seen += chunk.len();
-                    io.pool().give(chunk.into_page());
+                    *seen += chain.len();
+                    io.pool().give_chain(chain);
                     let complete = *seen == load.answer;
                     if complete {
                         *seen = 0;
@@ -223,14 +223,15 @@ fn relay(make: Make, front: SocketAddr, back: SocketAddr, stop: &AtomicBool, tur
                     }
                     sock
                 }
-                Done::Received { sock, chunk } => {
+                Done::Received { sock, chain } => {
                     let Some(side) = sides.get_mut(&sock) else {
-                        io.pool().give(chunk.into_page());
+                        io.pool().give_chain(chain);
                         continue;
                     };
                     side.receiving = false;
                     let other = side.other;
-                    sides.get_mut(&other).unwrap().outbox.push(chunk, io.pool());
+                    let outbox = &mut sides.get_mut(&other).unwrap().outbox;
+                    chain.into_chunks().for_each(|chunk| outbox.push(chunk, io.pool()));
                     sock
                 }
                 Done::Sent { sock, chain, bytes } => {
@@ -302,10 +303,9 @@ const ALL: Tuning = Tuning {
     multishot: true,
     limit: 64 * 1024,
     multishot_accept: true,
-    close_in_ring: true,
     defer: true,
-    registered: true,
     lend: 128,
+    gather_us: 100,
 };
 
 macro_rules! uring {
@@ -318,7 +318,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(2);
     let filter = arguments.next().unwrap_or_default();
-    let kernels: [(&str, Make); 13] = [
+    let kernels: [(&str, Make); 11] = [
         ("epoll", || Box::new(Epoll::new(PAGES).unwrap())),
         ("uring", uring!()),
         ("uring one-shot", uring!(multishot: false)),
@@ -328,9 +328,7 @@ fn main() {
         ("uring limit 128k", uring!(limit: 128 * 1024)),
         ("uring lend 16", uring!(lend: 16)),
         ("uring lend 32", uring!(lend: 32)),
-        ("uring close(2)", uring!(close_in_ring: false)),
         ("uring accept one-shot", uring!(multishot_accept: false)),
-        ("uring not registered", uring!(registered: false)),
         ("uring no defer", uring!(defer: false)),
     ];
     let rounds: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(3);

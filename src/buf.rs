@@ -262,6 +262,20 @@ impl Chain {
     }
 }
 
+impl From<Chunk> for Chain {
+    fn from(chunk: Chunk) -> Self {
+        std::iter::once(chunk).collect()
+    }
+}
+
+impl FromIterator<Chunk> for Chain {
+    /// # Panics
+    /// With more than [`CHAIN_CHUNKS_MAX`] chunks.
+    fn from_iter<T: IntoIterator<Item = Chunk>>(chunks: T) -> Self {
+        Self { chunks: chunks.into_iter().collect() }
+    }
+}
+
 /// Bytes in order, as chunks: an inbox or an outbox.
 #[derive(Debug, Default)]
 pub struct Queue {

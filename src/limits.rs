@@ -101,6 +101,16 @@ pub const SCHEDULE_TURNS_MAX: u64 = 4096;
 pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;
 /// The least that can be configured.
 pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
+/// Bytes that a multishot receive takes in one go, where the kernel can limit it: more than a session wants at once
+/// would be held in pages.
+pub const RECV_LIMIT_BYTES: u32 = 64 * 1024;
+/// Microseconds for which a wait gathers completions while several are expected.
+pub const GATHER_US: u32 = 100;
+/// A wait gathers at most one in so many of the answers that are on their way: with few of them, each one waits for
+/// nobody.
+pub const GATHER_SHARE: u32 = 3;
+/// Receives that a wait gathers at most.
+pub const GATHER_MAX: u32 = 64;
 /// Pages of one worker that the kernel may hold for receiving.
 pub const LENT_PAGES_MAX: usize = 128;
 /// Client connections in total. More wait in the kernel's accept queue.
@@ -109,17 +119,21 @@ pub const CONNECTIONS_DEFAULT: usize = 100_000;
 pub const STARVED_PAGES_MIN: usize = 8;
 /// After an accept failed for want of descriptors, accepting is tried again after this time.
 pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
+/// At start an address that is taken is tried again for this long: a killed process lets go of its sockets late.
+pub const TAKEN_TIME: Duration = Duration::from_secs(1);
+/// How often it is tried meanwhile.
+pub const TAKEN_AGAIN_TIME: Duration = Duration::from_millis(20);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG_MAX: i32 = 4096;
-/// The least accept queue; between the two it is a quarter of what a worker may have open.
-pub const BACKLOG_MIN: i32 = 16;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Entries of a worker's completion queue; the kernel keeps what exceeds it.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 /// The least pages that a worker can live with; fewer: start fails.
 pub const PAGES_MIN: usize = 32;
-/// Open files kept for what is not a connection: listeners, rings, logs, the standard streams.
+/// Open files kept for what is not a connection: logs, certificates, the standard streams, sockets about to be closed.
 pub const DESCRIPTORS_SPARE: u64 = 64;
+/// Open files of each worker beside its listeners: its ring, what wakes it, one to spare.
+pub const DESCRIPTORS_PER_WORKER: u64 = 3;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;

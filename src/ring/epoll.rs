@@ -83,6 +83,8 @@ pub struct Epoll {
     reserve: usize,
     sockets: Table<Socket>,
     listeners: Table<Listener>,
+    /// How many connections may be accepted.
+    room: usize,
     /// The chains that are to be sent.
     chains: Table<Chain>,
     /// Sockets with a chain to try.
@@ -114,6 +116,7 @@ impl Epoll {
             reserve: (pages_max / 8).min(32),
             sockets: Table::new(),
             listeners: Table::new(),
+            room: usize::MAX,
             chains: Table::new(),
             sends: Vec::new(),
             recvs: Vec::new(),
@@ -176,7 +179,7 @@ impl Epoll {
                 // A read that was not filled has emptied the socket; more bytes, or an end, make a new edge.
                 socket.readable = count == RECV_BYTES || socket.shut;
                 let chunk = Chunk::new(page, PAGE_HEADROOM, PAGE_HEADROOM + count);
-                done.push(Done::Received { sock: id, chunk });
+                done.push(Done::Received { sock: id, chain: chunk.into() });
                 return;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => socket.readable = false,
@@ -295,7 +298,7 @@ impl Epoll {
     fn on_listener(&mut self, slot: SockId, done: &mut Vec<Done>) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(slot) else { return };
-            if !listener.accepting {
+            if !listener.accepting || self.room == 0 {
                 return;
             }
             let id = listener.id;
@@ -306,7 +309,10 @@ impl Epoll {
                 Ok((fd, ends)) => self.adopt(fd, Phase::Open).map(|sock| (sock, ends)),
             };
             match accepted {
-                Ok((sock, ends)) => done.push(Done::Accepted { listener: id, sock, ends }),
+                Ok((sock, ends)) => {
+                    self.room -= 1;
+                    done.push(Done::Accepted { listener: id, sock, ends });
+                }
                 Err(errno) => {
                     self.watch(id, false);
                     done.push(Done::AcceptFailed { listener: id, errno });
@@ -366,6 +372,10 @@ impl Io for Epoll {
 
     fn pause(&mut self, id: ListenerId) {
         self.watch(id, false);
+    }
+
+    fn allow(&mut self, connections: usize) {
+        self.room = connections;
     }
 
     fn unlisten(&mut self, id: ListenerId) {

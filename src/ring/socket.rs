@@ -204,4 +204,49 @@ mod tests {
         assert_eq!(table.id_of(third.slot, first.generation, u32::MAX), None);
         assert_eq!((table.len(), table.ids()), (2, vec![third, second]));
     }
+
+    #[test]
+    fn small_pieces_that_nobody_asked_for_share_a_page() {
+        let mut pool = Pool::new(8);
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        let mut socket = Socket::new(fd, None);
+        let piece = |pool: &mut Pool, bytes: &[u8]| {
+            let mut chunk = Chunk::empty(pool.take().unwrap());
+            chunk.append(bytes);
+            chunk
+        };
+        let pieces = [&b"a"[..], b"b", &[7; 5000], b"c"];
+        let took_page: Vec<bool> = pieces
+            .iter()
+            .map(|bytes| {
+                let chunk = piece(&mut pool, bytes);
+                socket.hold(chunk, &mut pool)
+            })
+            .collect();
+        assert_eq!(took_page, [true, false, true, false]);
+        let held: Vec<u8> = socket.held.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
+        assert_eq!(held, pieces.concat());
+        assert_eq!(pool.made() - pool.free(), 2);
+    }
+
+    #[test]
+    fn a_receive_starts_only_when_bytes_are_wanted_and_none_are_here() {
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        let mut socket = Socket::new(fd, None);
+        assert!(!socket.must_arm());
+        socket.wanted = true;
+        assert!(socket.must_arm());
+        let changes: [fn(&mut Socket, bool); 4] = [
+            |socket, on| socket.armed = on,
+            |socket, on| socket.starving = on,
+            |socket, on| socket.end = on.then_some(End::Eof),
+            |socket, on| socket.phase = if on { Phase::Closing } else { Phase::Open },
+        ];
+        for change in changes {
+            change(&mut socket, true);
+            assert!(!socket.must_arm());
+            change(&mut socket, false);
+        }
+        assert!(socket.must_arm() && socket.joined());
+    }
 }

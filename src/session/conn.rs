@@ -84,19 +84,20 @@ impl Conn {
     }
 
     /// Bytes came from the socket.
-    pub fn received(&mut self, chunk: Chunk, pool: &mut Pool) -> Result<(), TlsError> {
+    pub fn received(&mut self, chain: Chain, pool: &mut Pool) -> Result<(), TlsError> {
         self.receiving = false;
-        match &mut self.tls {
-            None => {
-                push_or_copy(&mut self.inbox, chunk, pool);
-                Ok(())
-            }
-            Some(secure) => {
-                let taken = secure.pipe.received(chunk, &mut self.inbox, &mut secure.sealed, pool);
-                self.eof |= secure.pipe.peer_closed();
-                taken
+        let mut taken = Ok(());
+        for chunk in chain.into_chunks() {
+            match &mut self.tls {
+                None => push_or_copy(&mut self.inbox, chunk, pool),
+                Some(secure) if taken.is_ok() => {
+                    taken = secure.pipe.received(chunk, &mut self.inbox, &mut secure.sealed, pool);
+                    self.eof |= secure.pipe.peer_closed();
+                }
+                Some(_) => pool.give(chunk.into_page()),
             }
         }
+        taken
     }
 
     /// The other end will send no more.
@@ -131,9 +132,10 @@ impl Conn {
         self.eof
     }
 
-    /// True after the end of a TLS stream without `close_notify`, and after the end of any plain stream cut by an error.
+    /// True after an end that may have cut the stream: of TLS without `close_notify`, of a plain one after sending failed
+    /// (a reset is told once, and when the send hears of it the receive finds an end like any other).
     pub fn is_truncated(&self) -> bool {
-        self.eof && self.tls.as_ref().is_some_and(|secure| !secure.pipe.peer_closed())
+        self.eof && self.tls.as_ref().map_or(self.deaf, |secure| !secure.pipe.peer_closed())
     }
 
     /// True when sending failed.

@@ -192,10 +192,10 @@ impl Dial {
                 link.reused = true;
             }
             Event::Refused(_, errno) => return Err(refusal(errno)),
-            Event::Received(_, chunk) => {
+            Event::Received(_, chain) => {
                 let broken =
                     if link.stage == Stage::Handshake { Close::ServerTls } else { Close::ServerTruncated };
-                return link.conn.received(chunk, cx.pool).map_err(|_| broken);
+                return link.conn.received(chain, cx.pool).map_err(|_| broken);
             }
             Event::Eof(_) => link.conn.ended(),
             Event::Sent(_, chain, bytes) => link.conn.sent(chain, bytes, cx.pool),

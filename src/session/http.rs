@@ -30,7 +30,7 @@ use super::request::Begun;
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
-use crate::buf::Chunk;
+use crate::buf::Chain;
 
 /// Where the connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct HttpSession {
     pub(super) closing: bool,
     /// The client announced the end itself and owes nothing: no lingering.
     pub(super) client_ends: bool,
+    /// The end of the connection ends the answer that is leaving: cut, it would look complete.
+    until_close: bool,
     /// A part of a head came.
     head_begun: bool,
     /// Bytes of a request may follow that nobody is going to read.
@@ -99,6 +101,7 @@ impl HttpSession {
             lingered: 0,
             closing: false,
             client_ends: false,
+            until_close: false,
             head_begun: false,
             owing: true,
             method: Method::Get,
@@ -126,7 +129,7 @@ impl HttpSession {
     /// Tells what happened.
     pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
         match event {
-            Event::Received(Leg::Front, chunk) => self.on_client_bytes(chunk, cx),
+            Event::Received(Leg::Front, chain) => self.on_client_bytes(chain, cx),
             Event::Eof(Leg::Front) => self.front.ended(),
             Event::Sent(Leg::Front, chain, bytes) => {
                 cx.counters.add(Count::BytesOut, bytes as u64);
@@ -215,11 +218,11 @@ impl HttpSession {
         }
     }
 
-    fn on_client_bytes(&mut self, chunk: Chunk, cx: &mut Cx<'_>) {
-        let bytes = chunk.len() as u64;
+    fn on_client_bytes(&mut self, chain: Chain, cx: &mut Cx<'_>) {
+        let bytes = chain.len() as u64;
         cx.counters.add(Count::BytesIn, bytes);
         self.moved += bytes;
-        if let Err(error) = self.front.received(chunk, cx.pool) {
+        if let Err(error) = self.front.received(chain, cx.pool) {
             self.on_tls_error(&error, cx);
         }
         self.touch_tunnel(cx);
@@ -273,6 +276,7 @@ impl HttpSession {
         let outcome = act(&mut exchange, &mut around, cx);
         self.closing = exchange.closing;
         self.owing = !exchange.body.is_done();
+        self.until_close = exchange.until_close;
         self.exchange = Some(exchange);
         match outcome {
             Outcome::Going => {}
@@ -350,12 +354,7 @@ impl HttpSession {
     /// Understands one head and begins to answer it.
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(mut chunk) = self.front.inbox.pop() else {
-            if self.front.is_eof() {
-                // Its last answer may still be leaving.
-                cx.counters.close(Close::ClientClosed);
-                self.flush(false);
-            }
-            return false;
+            return self.front.is_eof() && self.leave(cx);
         };
         let bounds = &self.site(cx).limits;
         let limits = HeadLimits {
@@ -409,10 +408,19 @@ impl HttpSession {
             self.head_begun = true;
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         }
-        if self.front.is_eof() {
-            self.end(Close::ClientGone, cx);
+        self.front.is_eof() && self.leave(cx)
+    }
+
+    /// The client asks nothing more: what is queued for it still leaves.
+    fn leave(&mut self, cx: &mut Cx<'_>) -> bool {
+        let close = if self.head_begun { Close::ClientGone } else { Close::ClientClosed };
+        if self.front.is_flushed() {
+            self.end(close, cx);
+            return false;
         }
-        false
+        cx.counters.close(close);
+        self.flush(false);
+        true
     }
 
     /// Waits for the next request.
@@ -441,14 +449,18 @@ impl HttpSession {
 
     /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
     fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
-        let exchange = self.exchange.as_ref();
-        let started = exchange.is_some_and(|exchange| exchange.started);
-        let cut = exchange.is_some_and(|exchange| exchange.cut_looks_complete());
-        self.drop_exchange(cx);
+        let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
         let status = if started || self.front.is_deaf() { None } else { close.status() };
         let Some(status) = status else {
-            return if cut { self.reset(close, cx) } else { self.end(close, cx) };
+            if self.until_close || self.front.is_deaf() || self.front.is_flushed() {
+                return self.end(close, cx);
+            }
+            // What is queued still leaves: it may be of an earlier, complete answer. The cut shows in the framing.
+            cx.counters.close(close);
+            self.drop_exchange(cx);
+            return self.flush(self.owing);
         };
+        self.drop_exchange(cx);
         let page = self.site(cx).error_pages.get(&status);
         let own = page.map_or(Own::Status(status), Own::Page);
         if matches!(self.answer(&own, cx), Begun::Starved) {
@@ -504,24 +516,20 @@ impl HttpSession {
             return;
         }
         cx.counters.close(close);
+        let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed());
         self.drop_exchange(cx);
-        self.close(cx);
-    }
-
-    fn reset(&mut self, close: Close, cx: &mut Cx<'_>) {
-        cx.counters.close(close);
-        self.drop_exchange(cx);
-        self.front.clear(cx.pool);
-        self.phase = Phase::Closed;
-        self.deadlines = Deadlines::default();
-        cx.ops.push(Op::Reset(Leg::Front));
+        self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {
+        self.leave_with(Op::Close(Leg::Front), cx);
+    }
+
+    fn leave_with(&mut self, op: Op, cx: &mut Cx<'_>) {
         self.front.clear(cx.pool);
         self.phase = Phase::Closed;
         self.deadlines = Deadlines::default();
-        cx.ops.push(Op::Close(Leg::Front));
+        cx.ops.push(op);
     }
 
     fn client_lost(&mut self, cx: &mut Cx<'_>) {
@@ -547,6 +555,8 @@ impl HttpSession {
             match self.phase {
                 Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
                 Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
+                    // The rest of the head may still come: nothing behind it can be understood.
+                    self.owing = true;
                     self.fail(Close::HeadTimeout, cx);
                 }
                 Phase::Head => self.end(Close::IdleTimeout, cx),

@@ -24,7 +24,7 @@ pub mod tcp;
 pub mod timers;
 
 use crate::balance::{Balancer, Waiter};
-use crate::buf::{Chain, Chunk, Pool};
+use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::{Config, Serves};
@@ -57,7 +57,7 @@ pub enum Event {
     /// The server connection could not be opened.
     Refused(Leg, Errno),
     /// Bytes came.
-    Received(Leg, Chunk),
+    Received(Leg, Chain),
     /// The other end will send no more.
     Eof(Leg),
     /// So many bytes of the chain were sent.
@@ -95,8 +95,7 @@ impl Event {
     /// Sends home the pages of an event that nobody wants.
     pub fn discard(self, pool: &mut Pool) {
         match self {
-            Self::Received(_, chunk) => pool.give(chunk.into_page()),
-            Self::Sent(_, chain, _) => pool.give_chain(chain),
+            Self::Received(_, chain) | Self::Sent(_, chain, _) => pool.give_chain(chain),
             Self::Adopted(_, mut conn) => conn.clear(pool),
             _ => {}
         }

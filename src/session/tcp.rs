@@ -150,9 +150,9 @@ impl TcpSession {
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).idle);
         }
         match event {
-            Event::Received(Leg::Front, chunk) => {
-                cx.counters.add(Count::BytesIn, chunk.len() as u64);
-                if self.front.received(chunk, cx.pool).is_err() {
+            Event::Received(Leg::Front, chain) => {
+                cx.counters.add(Count::BytesIn, chain.len() as u64);
+                if self.front.received(chain, cx.pool).is_err() {
                     let close =
                         if self.phase == Phase::Relay { Close::TlsBroken } else { Close::TlsHandshake };
                     self.end(close, cx);

@@ -25,15 +25,8 @@ fn uring_unlimited(pages: usize) -> Box<dyn Io> {
 
 /// As on kernel 5.19, as little as possible.
 fn uring_oldest(pages: usize) -> Box<dyn Io> {
-    let none = Tuning {
-        multishot: false,
-        limit: 0,
-        multishot_accept: false,
-        close_in_ring: false,
-        defer: false,
-        registered: false,
-        ..Tuning::default()
-    };
+    let none =
+        Tuning { multishot: false, limit: 0, multishot_accept: false, defer: false, ..Tuning::default() };
     Box::new(Uring::with(pages, none).unwrap())
 }
 

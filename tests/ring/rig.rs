@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -68,14 +69,19 @@ impl Rig {
         sock
     }
 
-    pub fn received(&mut self, sock: SockId) -> Chunk {
+    pub fn received(&mut self, sock: SockId) -> Chain {
         let done = self.wait("bytes", |done| {
             matches!(done, Done::Received { sock: it, .. } if *it == sock).then_some(())
         });
         match done.1 {
-            Done::Received { chunk, .. } => {
-                assert!(!chunk.is_empty() && chunk.headroom() >= PAGE_HEADROOM && chunk.len() <= PAGE_BYTES);
-                chunk
+            Done::Received { chain, .. } => {
+                assert!(!chain.is_empty());
+                for chunk in chain.chunks() {
+                    assert!(
+                        !chunk.is_empty() && chunk.headroom() >= PAGE_HEADROOM && chunk.len() <= PAGE_BYTES
+                    );
+                }
+                chain
             }
             _ => unreachable!(),
         }
@@ -86,9 +92,9 @@ impl Rig {
         let mut bytes = Vec::new();
         while bytes.len() < count {
             self.io.recv(sock);
-            let chunk = self.received(sock);
-            bytes.extend_from_slice(chunk.bytes());
-            self.io.pool().give(chunk.into_page());
+            let chain = self.received(sock);
+            chain.chunks().iter().for_each(|chunk| bytes.extend_from_slice(chunk.bytes()));
+            self.io.pool().give_chain(chain);
         }
         bytes
     }
@@ -173,6 +179,20 @@ pub fn dial(to: SocketAddr) -> TcpStream {
 
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Makes the send buffer of the listener at this address small, behind the ring's back.
+pub fn shrink_send_buffer(address: SocketAddr, bytes: usize) {
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let number = entry.unwrap().file_name().into_string().unwrap().parse().unwrap();
+        // SAFETY: the descriptor was open a moment ago, and tests run alone.
+        #[allow(unsafe_code)]
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let sock = socket2::SockRef::from(&fd);
+        if sock.local_addr().is_ok_and(|local| local.as_socket() == Some(address)) {
+            sock.set_send_buffer_size(bytes).unwrap();
+        }
+    }
 }
 
 /// Bytes that tell their place.

@@ -70,11 +70,7 @@ pub fn two_pages_serve_fifty_connections(make: Make) {
         for done in told.drain(..) {
             match done {
                 Done::Accepted { sock, .. } => rig.io.recv(sock),
-                Done::Received { sock, chunk } => {
-                    let mut chain = Chain::new();
-                    chain.push(chunk).unwrap();
-                    rig.io.send(sock, chain);
-                }
+                Done::Received { sock, chain } => rig.io.send(sock, chain),
                 Done::Sent { sock, chain, bytes } => {
                     let mut chunks = chain.into_chunks();
                     let mut chunk: Chunk = chunks.next().unwrap();

@@ -114,10 +114,10 @@ fn on_done(rig: &mut Rig, done: Done, open: &mut HashMap<SockId, Echo>, dice: &m
             assert!(open.insert(sock, echo).is_none());
             sock
         }
-        Done::Received { sock, chunk } => {
-            let Some(echo) = open.get_mut(&sock) else { return rig.io.pool().give(chunk.into_page()) };
+        Done::Received { sock, chain } => {
+            let Some(echo) = open.get_mut(&sock) else { return rig.io.pool().give_chain(chain) };
             echo.receiving = false;
-            echo.outbox.push(chunk, rig.io.pool());
+            chain.into_chunks().for_each(|chunk| echo.outbox.push(chunk, rig.io.pool()));
             sock
         }
         Done::Sent { sock, chain, bytes } => {

@@ -86,7 +86,8 @@ impl Sim {
             return;
         }
         socket.life = Life::Closing { with_reset };
-        state.trace(|| format!("{sock:?}: close (reset {with_reset})"));
+        let conn = socket.conn;
+        state.trace(|| format!("host {} c{conn}: asks to close (reset {with_reset})", self.me));
         state.after(wait, Event::Op(self.me, Due::Close(sock)));
     }
 
@@ -103,7 +104,15 @@ impl Sim {
         }
         state.hosts[self.me].report.completions += (done.len() - before) as u64;
         for done in &done[before..] {
-            state.trace(|| format!("host {}: {}", self.me, short(done)));
+            let conn = sock_of(done).map(|sock| state.hosts[self.me].sockets[sock.index()].conn);
+            state.trace(|| {
+                format!(
+                    "host {}{}: {}",
+                    self.me,
+                    conn.map_or(String::new(), |c| format!(" c{c}")),
+                    short(done)
+                )
+            });
         }
     }
 
@@ -134,7 +143,6 @@ impl Sim {
             whole.ends[1].owner = Owner::Host(self.me, sock);
             whole.ends[1].stands = true;
             done.push(Done::Accepted { listener: id, sock, ends: whole.addresses });
-            state.trace(|| format!("{sock:?} is c{conn}"));
         }
         if closing {
             state.hosts[self.me].listeners.remove(at);
@@ -167,7 +175,7 @@ impl Sim {
         if let Some(chunk) = self.ahead.get_mut(&sock).and_then(VecDeque::pop_front) {
             self.ahead_pages -= 1;
             socket.recv = Op::Idle;
-            done.push(Done::Received { sock, chunk });
+            done.push(Done::Received { sock, chain: chunk.into() });
             return;
         }
         let whole = &mut state.conns[conn];
@@ -179,14 +187,18 @@ impl Sim {
                 return;
             };
             let chunk = read(state, conn, side, page);
-            done.push(Done::Received { sock, chunk });
+            done.push(Done::Received { sock, chain: chunk.into() });
             self.receive_ahead(state, sock, conn, side);
             self.socket_done(state, sock, |socket| socket.recv = Op::Idle);
             state.poke(conn, side.across());
             state.strike(conn, side);
         } else if let Some(errno) = whole.ends[side as usize].reset {
             self.socket_done(state, sock, |socket| (socket.recv, socket.recv_over) = (Op::Idle, true));
-            done.push(Done::Failed { sock, what: Failure::Recv, errno });
+            if tell_reset(state, conn, side) {
+                done.push(Done::Failed { sock, what: Failure::Recv, errno });
+            } else {
+                done.push(Done::Eof { sock });
+            }
         } else if whole.towards(side).fin_arrived {
             self.socket_done(state, sock, |socket| (socket.recv, socket.recv_over) = (Op::Idle, true));
             done.push(Done::Eof { sock });
@@ -227,7 +239,8 @@ impl Sim {
                 self.pool.give_chain(chain);
             }
             self.socket_done(state, sock, |socket| (socket.send, socket.send_over) = (Op::Idle, true));
-            let errno = Errno(state.random.pick(&[libc::ECONNRESET, libc::EPIPE]));
+            let first = tell_reset(state, conn, side);
+            let errno = Errno(if first { libc::ECONNRESET } else { libc::EPIPE });
             done.push(Done::Failed { sock, what: Failure::Send, errno });
         } else if space == 0 {
             self.socket_done(state, sock, |socket| socket.send = Op::Waiting);
@@ -314,6 +327,16 @@ fn read(state: &mut State, conn: usize, side: Side, mut page: Page) -> Chunk {
     Chunk::new(page, PAGE_HEADROOM, PAGE_HEADROOM + count)
 }
 
+/// True when a reset is still to be told at this end; it may be the last time.
+fn tell_reset(state: &mut State, conn: usize, side: Side) -> bool {
+    let told_once = state.faults.told_once;
+    let last = state.random.chance(told_once);
+    let end = &mut state.conns[conn].ends[side as usize];
+    let told = end.reset_told;
+    end.reset_told |= last;
+    !told
+}
+
 /// Writes the first `bytes` of a chain.
 fn put(state: &mut State, conn: usize, side: Side, chain: &Chain, bytes: usize) {
     let mut left = bytes;
@@ -328,12 +351,32 @@ fn put(state: &mut State, conn: usize, side: Side, chain: &Chain, bytes: usize) 
     }
 }
 
+/// The socket that a completion is about.
+const fn sock_of(done: &Done) -> Option<SockId> {
+    match done {
+        Done::Accepted { sock, .. }
+        | Done::Connected { sock }
+        | Done::Received { sock, .. }
+        | Done::Eof { sock }
+        | Done::Sent { sock, .. }
+        | Done::Failed { sock, .. }
+        | Done::Closed { sock } => Some(*sock),
+        Done::AcceptFailed { .. } | Done::Woken => None,
+    }
+}
+
 /// A completion in a few words.
 fn short(done: &Done) -> String {
     match done {
-        Done::Received { sock, chunk } => format!("Received {sock:?} {} bytes", chunk.len()),
-        Done::Sent { sock, chain, bytes } => format!("Sent {sock:?} {bytes} of {}", chain.len()),
-        other => format!("{other:?}"),
+        Done::Accepted { listener, ends, .. } => format!("Accepted at {listener:?} from {:?}", ends.client),
+        Done::Connected { .. } => "Connected".to_owned(),
+        Done::Received { chain, .. } => format!("Received {} bytes", chain.len()),
+        Done::Eof { .. } => "Eof".to_owned(),
+        Done::Sent { chain, bytes, .. } => format!("Sent {bytes} of {}", chain.len()),
+        Done::Failed { what, errno, .. } => format!("Failed {what:?}: {errno}"),
+        Done::Closed { .. } => "Closed".to_owned(),
+        Done::AcceptFailed { listener, errno } => format!("AcceptFailed {listener:?}: {errno}"),
+        Done::Woken => "Woken".to_owned(),
     }
 }
 
@@ -400,7 +443,7 @@ impl Io for Sim {
         let conn = state.connect(Owner::Waiting, to, None);
         let sock = state.hosts[self.me].admit(conn, Side::Caller, Life::Connecting);
         state.conns[conn].ends[0].owner = Owner::Host(self.me, sock);
-        state.trace(|| format!("{sock:?} is c{conn}"));
+        state.trace(|| format!("host {} c{conn}: connects", self.me));
         state.knock_later(conn);
         Ok(sock)
     }
@@ -453,7 +496,7 @@ impl Io for Sim {
         }
         socket.shut = true;
         let (conn, side) = (socket.conn, socket.side);
-        state.trace(|| format!("{sock:?}: shut"));
+        state.trace(|| format!("host {} c{conn}: shuts", self.me));
         if state.conns[conn].ends[side as usize].reset.is_none() {
             state.end_stream(conn, side);
         }
@@ -500,7 +543,8 @@ impl Io for Sim {
             if self.woken.swap(false, Ordering::AcqRel) {
                 done.push(Done::Woken);
             }
-            if !done.is_empty() || spurious || state.now >= until || state.others_want(self.me) {
+            if !done.is_empty() || spurious || state.now >= until || state.look || state.others_want(self.me)
+            {
                 break;
             }
             let limit = state.until();
@@ -508,6 +552,10 @@ impl Io for Sim {
             self.collect(state, done);
         }
         self.publish(state);
+        if !done.is_empty() || state.now >= until {
+            // What the worker does now may change what it waits for: time stands still until it turns again.
+            state.hosts[self.me].report.until = state.now;
+        }
         Ok(state.now)
     }
 }

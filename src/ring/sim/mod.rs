@@ -63,6 +63,21 @@ impl World {
         self.0.borrow().busy()
     }
 
+    /// Lets turns end at `at`, so that whoever runs the world can look at it: then [`World::take_look`] is to be called.
+    pub fn look_at(&self, at: Moment) {
+        self.0.borrow_mut().at(at, state::Event::Look);
+    }
+
+    /// Lets turns end also when the last actor says that it is finished.
+    pub fn look_when_finished(&self) {
+        self.0.borrow_mut().look_when_finished = true;
+    }
+
+    /// True when it is time to look; no turn moves the clock until this was asked.
+    pub fn take_look(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().look)
+    }
+
     /// How often harmful faults struck so far.
     pub fn injected(&self) -> Injected {
         self.0.borrow().injected

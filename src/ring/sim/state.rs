@@ -41,6 +41,8 @@ pub(super) enum Event {
     Start(usize),
     /// An operation of a host completes.
     Op(usize, Due),
+    /// Whoever runs the world wants to look at it.
+    Look,
 }
 
 const fn side_of(index: u8) -> Side {
@@ -65,6 +67,9 @@ pub(super) struct State {
     pub(super) serving: BTreeMap<AddressKey, usize>,
     pub(super) actors: Vec<Option<Box<dyn Actor>>>,
     finished: Vec<bool>,
+    /// Whoever runs the world is to look at it now: turns end at once.
+    pub(super) look: bool,
+    pub(super) look_when_finished: bool,
     events: BinaryHeap<Entry>,
     numbered: u64,
     tracer: Option<Tracer>,
@@ -92,6 +97,8 @@ impl State {
             serving: BTreeMap::new(),
             actors: Vec::new(),
             finished: Vec::new(),
+            look: false,
+            look_when_finished: false,
             events: BinaryHeap::new(),
             numbered: 0,
             tracer: None,
@@ -105,7 +112,7 @@ impl State {
         self.at(self.now + wait, event);
     }
 
-    fn at(&mut self, at: Moment, event: Event) {
+    pub(super) fn at(&mut self, at: Moment, event: Event) {
         self.numbered += 1;
         let tie = self.random.bits() as u32;
         self.events.push(Reverse((at, tie, self.numbered, event)));
@@ -153,6 +160,7 @@ impl State {
             Event::Write(conn, side) => self.actor_writes(conn, side_of(side)),
             Event::Timer(actor, token) => self.tell(actor, Happening::Timer(token)),
             Event::Start(actor) => self.tell(actor, Happening::Start),
+            Event::Look => self.look = true,
             Event::Op(host, due) => {
                 if !self.hosts[host].gone {
                     self.hosts[host].due.push_back(due);
@@ -189,6 +197,7 @@ impl State {
 
     pub(super) fn finish(&mut self, actor: usize) {
         self.finished[actor] = true;
+        self.look |= self.look_when_finished && self.busy() == 0;
     }
 
     pub(super) fn busy(&self) -> usize {
@@ -209,7 +218,15 @@ impl State {
             Happening::Data(conn, bytes) => {
                 format!("actor {actor} <- c{} {} bytes", conn.number(), bytes.len())
             }
-            what => format!("actor {actor} <- {what:?}"),
+            Happening::Accepted { conn, .. } => format!("actor {actor} <- c{} Accepted", conn.number()),
+            Happening::Connected(conn) => format!("actor {actor} <- c{} Connected", conn.number()),
+            Happening::Refused(conn, errno) => {
+                format!("actor {actor} <- c{} Refused: {errno}", conn.number())
+            }
+            Happening::Eof(conn) => format!("actor {actor} <- c{} Eof", conn.number()),
+            Happening::Reset(conn, errno) => format!("actor {actor} <- c{} Reset: {errno}", conn.number()),
+            Happening::Flushed(conn) => format!("actor {actor} <- c{} Flushed", conn.number()),
+            Happening::Start | Happening::Timer(_) => format!("actor {actor} <- {what:?}"),
         });
         told.on(&mut ActorIo { state: self, me: actor }, what);
         self.actors[actor] = Some(told);

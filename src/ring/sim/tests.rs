@@ -67,14 +67,10 @@ impl Echo {
                     self.sim.accept(listener);
                 }
                 Done::Connected { .. } | Done::Woken => {}
-                Done::Received { chunk, sock } if closing.contains(&sock) => {
-                    self.sim.pool().give(chunk.into_page());
+                Done::Received { chain, sock } if closing.contains(&sock) => {
+                    self.sim.pool().give_chain(chain);
                 }
-                Done::Received { sock, chunk } => {
-                    let mut chain = Chain::new();
-                    chain.push(chunk).unwrap();
-                    self.sim.send(sock, chain);
-                }
+                Done::Received { sock, chain } => self.sim.send(sock, chain),
                 Done::Eof { sock } => {
                     self.ended.insert(sock);
                     self.sim.shut(sock);
@@ -405,7 +401,10 @@ fn a_receive_without_pages_waits_for_them() {
     assert_eq!(sim.starved(), 1);
     held.into_iter().for_each(|page| sim.pool().give(page));
     let done = drain(&mut sim, &world, 50);
-    assert!(matches!(&done[..], [Done::Received { chunk, .. }] if chunk.bytes() == b"hello"), "{done:?}");
+    assert!(
+        matches!(&done[..], [Done::Received { chain, .. }] if chain.chunks()[0].bytes() == b"hello"),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -453,6 +452,34 @@ fn an_orderly_close_a_reset_and_a_close_with_unread_bytes() {
         assert_eq!(ending(seed, false, |sim, sock| sim.reset(sock)), (b"bye".to_vec(), "reset"));
         assert_eq!(ending(seed, true, |sim, sock| sim.close(sock)), (b"bye".to_vec(), "reset"));
         assert_eq!(ending(seed, false, |sim, sock| sim.shut(sock)), (b"bye".to_vec(), "eof"));
+    }
+}
+
+#[test]
+fn a_reset_is_told_once() {
+    for (told_once, ends_with_eof) in [(1000, true), (0, false)] {
+        let world = World::new(7, Faults { told_once, ..Faults::none() });
+        let (mut sim, sock) = accepted(&world, |io, what| {
+            if let Happening::Data(conn, _) = what {
+                io.reset(conn);
+            }
+        });
+        let chain = page_of(&mut sim, b"first");
+        sim.send(sock, chain);
+        let mut done = drain(&mut sim, &world, 50);
+        assert!(matches!(done[..], [Done::Sent { .. }]), "{done:?}");
+        let chain = page_of(&mut sim, b"second");
+        sim.send(sock, chain);
+        done = drain(&mut sim, &world, 50);
+        assert!(matches!(done[..], [Done::Failed { what: Failure::Send, .. }]), "{done:?}");
+        sim.recv(sock);
+        done = drain(&mut sim, &world, 50);
+        assert_eq!(matches!(done[..], [Done::Eof { .. }]), ends_with_eof, "{done:?}");
+        assert_eq!(
+            matches!(done[..], [Done::Failed { what: Failure::Recv, .. }]),
+            !ends_with_eof,
+            "{done:?}"
+        );
     }
 }
 
@@ -553,9 +580,9 @@ fn a_worker_can_connect_to_a_worker() {
                     sim.recv(sock);
                 }
                 Done::Sent { chain, .. } => sim.pool().give_chain(chain),
-                Done::Received { chunk, .. } => {
-                    got.extend_from_slice(chunk.bytes());
-                    sim.pool().give(chunk.into_page());
+                Done::Received { chain, .. } => {
+                    chain.chunks().iter().for_each(|chunk| got.extend_from_slice(chunk.bytes()));
+                    sim.pool().give_chain(chain);
                 }
                 other => panic!("{other:?}"),
             }

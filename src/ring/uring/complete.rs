@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Connect = 3,
     Accept = 4,
     Wake = 5,
-    /// Cancels and closes: they complete only to say that there was nothing to do.
+    /// Cancels: they complete only to say that there was nothing to cancel.
     Ignored = 6,
 }
 
@@ -60,6 +60,11 @@ impl Completion {
     /// True when the operation goes on and will complete again.
     pub(super) fn more(self) -> bool {
         cqueue::more(self.flags)
+    }
+
+    /// True for a receive.
+    pub(super) const fn is_recv(self) -> bool {
+        self.word >> 56 == Kind::Recv as u64
     }
 
     /// The result as an error.
@@ -122,10 +127,12 @@ impl Uring {
             (Some(chunk), _) if socket.wanted && socket.held.is_empty() => {
                 socket.wanted = false;
                 self.lent -= 1;
-                done.push(Done::Received { sock, chunk });
+                done.push(Done::Received { sock, chain: chunk.into() });
             }
             (Some(chunk), _) => {
-                self.hold(sock, chunk);
+                if let Some(chunk) = self.join(sock, chunk, done) {
+                    self.hold(sock, chunk);
+                }
                 return;
             }
             (None, 0) => socket.end = Some(End::Eof),
@@ -135,6 +142,21 @@ impl Uring {
         self.answer(sock, done);
         if self.sockets.get(sock).is_some_and(Socket::must_arm) {
             self.arm(sock);
+        }
+    }
+
+    /// Adds bytes to the answer that was just given, when they are its continuation; gives them back else.
+    fn join(&mut self, sock: SockId, chunk: Chunk, done: &mut [Done]) -> Option<Chunk> {
+        let socket = self.sockets.get(sock)?;
+        match done.last_mut() {
+            Some(Done::Received { sock: last, chain })
+                if *last == sock && !socket.wanted && socket.held.is_empty() =>
+            {
+                let back = chain.push(chunk).err();
+                self.lent -= usize::from(back.is_none());
+                back
+            }
+            _ => Some(chunk),
         }
     }
 
@@ -227,5 +249,18 @@ impl Uring {
         self.waker.seen();
         done.push(Done::Woken);
         self.arm_waker();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_carry_kind_generation_and_slot() {
+        let id = SockId { slot: u32::MAX - 1, generation: 0xffab_cdef };
+        let completion = Completion { word: word(Kind::Wake, id), result: 0, flags: 0 };
+        assert_eq!(completion.word >> 56, Kind::Wake as u64);
+        assert_eq!((completion.slot(), completion.generation()), (u32::MAX - 1, 0x00ab_cdef));
     }
 }

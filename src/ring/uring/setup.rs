@@ -4,14 +4,14 @@
 //! advice. It owns nothing. Always true: a ring is used only by the thread that made it.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use io_uring::squeue::Entry;
-use io_uring::types::{Fd, Timespec};
-use io_uring::{EnterFlags, IoUring, opcode};
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode};
 
-use crate::limits::{COMPLETION_ENTRIES, LENT_PAGES_MAX, SUBMISSION_ENTRIES};
+use crate::limits::{COMPLETION_ENTRIES, GATHER_US, LENT_PAGES_MAX, RECV_LIMIT_BYTES, SUBMISSION_ENTRIES};
 use crate::ring::lend::{BUFFER_GROUP, Buffers};
 
 /// Which of the kernel's abilities are used. The default is all that pay off; less is for older kernels and for tests.
@@ -23,26 +23,24 @@ pub struct Tuning {
     pub limit: u32,
     /// One accept operation delivers again and again (kernel 5.19).
     pub multishot_accept: bool,
-    /// Descriptors are closed by an entry in the queue instead of a system call.
-    pub close_in_ring: bool,
     /// The kernel's deferred work runs only when this thread enters the ring (kernel 6.1).
     pub defer: bool,
     /// Pages that the kernel may have for receiving, at most [`crate::limits::LENT_PAGES_MAX`].
     pub lend: usize,
-    /// The ring's own descriptor is registered: entering it needs no look-up (kernel 5.18).
-    pub registered: bool,
+    /// While several completions are expected, a wait goes on for them for so many microseconds (kernel 6.12); 0 ends it
+    /// with the first one.
+    pub gather_us: u32,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             multishot: true,
-            limit: 64 * 1024,
+            limit: RECV_LIMIT_BYTES,
             multishot_accept: true,
-            close_in_ring: true,
             defer: true,
             lend: LENT_PAGES_MAX,
-            registered: true,
+            gather_us: GATHER_US,
         }
     }
 }
@@ -53,22 +51,23 @@ pub fn probe() -> Result<(), String> {
 }
 
 /// Opens a ring with its ring of buffers.
-pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, EnterFd, Buffers, Tuning)> {
+pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, Buffers, Tuning)> {
     let mut ring = create(&mut tuning).map_err(|error| advise("cannot set up io_uring", &error))?;
     let buffers = Buffers::new(&ring.submitter())
         .map_err(|error| advise("cannot register a buffer ring with io_uring", &error))?;
-    let enter_fd = EnterFd::new(ring.as_raw_fd(), tuning.registered);
-    tuning.registered = enter_fd.registered;
-    if tuning.multishot && tuning.limit > 0 && !accepts(&mut ring, &enter_fd, tuning.limit)? {
+    if !ring.params().is_feature_min_timeout() {
+        tuning.gather_us = 0;
+    }
+    if tuning.multishot && tuning.limit > 0 && !accepts(&mut ring, tuning.limit)? {
         tuning.limit = 0;
     }
-    if tuning.multishot && tuning.limit == 0 && !accepts(&mut ring, &enter_fd, 0)? {
+    if tuning.multishot && tuning.limit == 0 && !accepts(&mut ring, 0)? {
         tuning.multishot = false;
     }
     if !tuning.multishot {
         tuning.limit = 0;
     }
-    Ok((ring, enter_fd, buffers, tuning))
+    Ok((ring, buffers, tuning))
 }
 
 fn create(tuning: &mut Tuning) -> io::Result<IoUring> {
@@ -136,7 +135,7 @@ fn advise(what: &str, error: &io::Error) -> io::Error {
 
 /// Tries a multishot receive, with a limit or without, on a connection that has ended: a kernel that does not know the
 /// form says EINVAL.
-fn accepts(ring: &mut IoUring, enter_fd: &EnterFd, limit: u32) -> io::Result<bool> {
+fn accepts(ring: &mut IoUring, limit: u32) -> io::Result<bool> {
     let (ours, theirs) = UnixStream::pair()?;
     drop(theirs);
     let entry = limited(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), BUFFER_GROUP).build(), limit);
@@ -144,7 +143,7 @@ fn accepts(ring: &mut IoUring, enter_fd: &EnterFd, limit: u32) -> io::Result<boo
     if unsafe { ring.submission().push(&entry) }.is_err() {
         return Ok(false);
     }
-    enter_fd.enter(1, 1, None, EnterFlags::GETEVENTS)?;
+    ring.submit_and_wait(1)?;
     let results: Vec<i32> = ring.completion().map(|entry| entry.result()).collect();
     Ok(results.iter().all(|result| *result != -libc::EINVAL))
 }
@@ -161,80 +160,36 @@ pub(super) fn limited(mut entry: Entry, bytes: u32) -> Entry {
     entry
 }
 
-/// What `io_uring_enter` takes as its extended argument.
-#[repr(C)]
-struct Wait {
-    sigmask: u64,
-    sigmask_bytes: u32,
-    min_wait_usec: u32,
-    timeout: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How to enter a ring: through its descriptor, or through its number in this thread's table of registered rings.
-#[derive(Debug)]
-pub(super) struct EnterFd {
-    fd: RawFd,
-    number: RawFd,
-    registered: bool,
-}
-
-/// `struct io_uring_rsrc_update`.
-#[repr(C)]
-struct Update {
-    offset: u32,
-    reserved: u32,
-    data: u64,
-}
-
-const REGISTER_RING_FDS: u32 = 20;
-const UNREGISTER_RING_FDS: u32 = 21;
-
-impl EnterFd {
-    fn new(fd: RawFd, register: bool) -> Self {
-        let mut update = Update { offset: u32::MAX, reserved: 0, data: fd as u64 };
-        if register && register_call(fd, REGISTER_RING_FDS, &mut update) == 1 {
-            return Self { fd, number: update.offset as RawFd, registered: true };
-        }
-        Self { fd, number: fd, registered: false }
-    }
-
-    /// Gives the place in the thread's table back; the ring would live on there.
-    pub(super) fn unregister(&mut self) {
-        if self.registered {
-            let mut update = Update { offset: self.number as u32, reserved: 0, data: 0 };
-            register_call(self.fd, UNREGISTER_RING_FDS, &mut update);
-            *self = Self { fd: self.fd, number: self.fd, registered: false };
+    #[test]
+    fn errors_come_with_advice() {
+        let cases = [
+            (libc::EPERM, "kernel.io_uring_disabled"),
+            (libc::ENOSYS, "seccomp"),
+            (libc::EINVAL, "too old"),
+            (libc::ENOMEM, "ulimit -l"),
+            (libc::EMFILE, "ulimit -n"),
+        ];
+        for (errno, word) in cases {
+            let text = advise("cannot set up io_uring", &io::Error::from_raw_os_error(errno)).to_string();
+            assert!(text.contains(word) && !text.contains('\n'), "{text}");
         }
     }
 
-    /// Enters: hands over `submit` entries, waits for `want` completions, at most for `timeout`.
-    pub(super) fn enter(
-        &self,
-        submit: u32,
-        want: u32,
-        timeout: Option<Timespec>,
-        mut flags: EnterFlags,
-    ) -> io::Result<()> {
-        let mut wait = Wait { sigmask: 0, sigmask_bytes: 0, min_wait_usec: 0, timeout: 0 };
-        let (mut at, mut bytes) = (std::ptr::null(), 0);
-        if let Some(timeout) = &timeout {
-            wait.timeout = (&raw const *timeout) as u64;
-            (at, bytes) = (&raw const wait, size_of::<Wait>());
-            flags |= EnterFlags::EXT_ARG;
-        }
-        if self.registered {
-            flags |= EnterFlags::REGISTERED_RING;
-        }
-        // SAFETY: the argument and the timeout it names live until the call returns; the entries handed over were
-        // pushed under `Uring::push`'s promise.
-        let result = unsafe {
-            libc::syscall(libc::SYS_io_uring_enter, self.number, submit, want, flags.bits(), at, bytes)
+    #[test]
+    fn a_limit_goes_into_its_field_only() {
+        let bytes = |entry: Entry| {
+            let mut bytes = [0u8; 64];
+            // SAFETY: an entry is 64 bytes of plain integers.
+            unsafe { std::ptr::copy_nonoverlapping((&raw const entry).cast(), bytes.as_mut_ptr(), 64) };
+            bytes
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let plain = bytes(limited(opcode::RecvMulti::new(Fd(3), 7).build(), 0));
+        let mut expected = plain;
+        expected[44..48].copy_from_slice(&65_536u32.to_ne_bytes());
+        assert_eq!(bytes(limited(opcode::RecvMulti::new(Fd(3), 7).build(), 65_536)), expected);
     }
-}
-
-fn register_call(fd: RawFd, what: u32, update: &mut Update) -> i64 {
-    // SAFETY: one update is valid for the kernel to read and write.
-    unsafe { libc::syscall(libc::SYS_io_uring_register, fd, what, &raw mut *update, 1u32) }
 }

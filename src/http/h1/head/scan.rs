@@ -100,11 +100,14 @@ mod tests {
 
     type Find = fn(&[u8]) -> Option<(usize, u8)>;
 
+    type Belongs = fn(u8) -> bool;
+
+    const CASES: [(Find, Belongs); 3] =
+        [(name_end, is_token_byte), (value_end, is_value_byte), (target_end, is_target_byte)];
+
     #[test]
     fn every_byte_at_every_place_is_found_or_passed() {
-        let cases: [(Find, fn(u8) -> bool); 3] =
-            [(name_end, is_token_byte), (value_end, is_value_byte), (target_end, is_target_byte)];
-        for (find, belongs) in cases {
+        for (find, belongs) in CASES {
             for length in [1, 7, 8, 9, 15, 16, 17, 25] {
                 for at in 0..length {
                     for byte in 0..=255 {
@@ -121,9 +124,7 @@ mod tests {
 
     #[test]
     fn every_pair_of_bytes_is_read_as_one_by_one() {
-        let cases: [(Find, fn(u8) -> bool); 3] =
-            [(name_end, is_token_byte), (value_end, is_value_byte), (target_end, is_target_byte)];
-        for (find, belongs) in cases {
+        for (find, belongs) in CASES {
             for (first, second) in (0..=255).flat_map(|first| (0..=255).map(move |second| (first, second))) {
                 let bytes = [b'a', first, second, b'z', first, second, second, first, b'b'];
                 let expected = bytes.iter().position(|byte| !belongs(*byte)).map(|at| (at, bytes[at]));

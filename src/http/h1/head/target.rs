@@ -45,43 +45,63 @@ fn absolute(text: &str, method: Method) -> Result<Target<'_>, BadHead> {
 
 /// `bytes` as an authority: see [`is_host`].
 pub(super) fn parse_host(bytes: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    is_host(text).then_some(text)
+    if is_authority(bytes) { std::str::from_utf8(bytes).ok() } else { None }
 }
 
 /// True for a host with an optional port: a name of letters, digits, `-`, `.`, `_` and `~` that is not empty, or an
 /// IPv6 address in brackets. Percent-encoding, `,` and other characters that RFC 3986 would allow but no DNS name has
 /// are refused: they are read differently by different servers. So is userinfo.
 pub fn is_host(text: &str) -> bool {
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, rest)) = rest.split_once(']') else { return false };
-        if address.parse::<Ipv6Addr>().is_err() {
-            return false;
-        }
-        match rest.strip_prefix(':') {
-            Some(port) => return is_port(port),
-            None => return rest.is_empty(),
-        }
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        }
-    };
-    !host.is_empty() && host.bytes().all(is_name_byte) && port.is_none_or(is_port)
+    is_authority(text.as_bytes())
 }
 
-const fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+fn is_authority(bytes: &[u8]) -> bool {
+    let name_bytes = bytes.iter().position(|byte| !NAME[usize::from(*byte)]).unwrap_or(bytes.len());
+    let (name, rest) = bytes.split_at(name_bytes);
+    match rest {
+        [] => !name.is_empty(),
+        [b':', port @ ..] => !name.is_empty() && is_port(port),
+        [b'[', rest @ ..] => name.is_empty() && is_address_in_brackets(rest),
+        _ => false,
+    }
+}
+
+/// What follows `[`.
+fn is_address_in_brackets(rest: &[u8]) -> bool {
+    let Some((address, port)) = std::str::from_utf8(rest).ok().and_then(|rest| rest.split_once(']')) else {
+        return false;
+    };
+    let port_fits = match port.as_bytes() {
+        [] => true,
+        [b':', port @ ..] => is_port(port),
+        _ => false,
+    };
+    port_fits && address.parse::<Ipv6Addr>().is_ok()
 }
 
 /// `*DIGIT` (RFC 3986, 3.2.3), and a number that a port can have.
-fn is_port(text: &str) -> bool {
-    text.is_empty()
-        || text.len() <= 5
-            && text.bytes().all(|byte| byte.is_ascii_digit())
-            && text.parse::<u32>().is_ok_and(|port| port <= 65_535)
+fn is_port(digits: &[u8]) -> bool {
+    let mut port = 0;
+    for digit in digits {
+        port = port * 10 + u32::from(digit.wrapping_sub(b'0'));
+        if !digit.is_ascii_digit() || port > 65_535 {
+            return false;
+        }
+    }
+    digits.len() <= 5
 }
+
+/// Bytes of a host name.
+static NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let it = byte as u8;
+        table[byte] = it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
