@@ -19,6 +19,8 @@ pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 pub const OUTBOX_PAGES_MAX: usize = 8;
 /// Bytes received and not yet understood of one connection before reading from it stops.
 pub const INBOX_BYTES_MAX: usize = 2 * RECV_BYTES;
+/// Pages received and not yet understood of one connection before reading from it stops (a page may hold few bytes).
+pub const INBOX_PAGES_MAX: usize = 8;
 /// The start of a body is copied behind its head into the same page when it is at most this long.
 pub const BODY_COPY_BYTES_MAX: usize = 4 * 1024;
 

@@ -6,7 +6,6 @@
 use crate::buf::Chunk;
 use crate::close::Close;
 use crate::config::model::{Action, Http, contains};
-use crate::counters::Count;
 use crate::http::h1::write::{Forward, write_request};
 use crate::http::message::{Framing, Request};
 use crate::http::rules::FieldRules;
@@ -47,7 +46,6 @@ impl HttpSession {
         let more = request.keep_alive && !cx.draining && self.requests < site.limits.requests_max;
         self.closing = !more;
         self.client_ends = !request.keep_alive && body.is_done();
-        cx.counters.add(Count::Requests, 1);
         if request.expect_other {
             return Begun::Failed(Close::ExpectationFailed);
         }
