@@ -204,18 +204,3 @@ impl ActorIo<'_> {
         self.state.trace(|| format!("actor {me}: {}", line()));
     }
 }
-
-impl State {
-    /// Ends the stream or closes, if that was asked for and everything is on its way.
-    pub(super) fn actor_flush(&mut self, conn: usize, side: Side) {
-        let end = &self.conns[conn].ends[side as usize];
-        if !end.open {
-            return;
-        }
-        if end.close_after && (end.outgoing.len() == 0 || end.reset.is_some()) {
-            self.hang_up(conn, side, false);
-        } else if end.outgoing.len() == 0 && end.shut_after {
-            self.end_stream(conn, side);
-        }
-    }
-}
