@@ -187,6 +187,12 @@ impl Balancer {
         pool.queue.enqueue(&pool.shared.waiting, waiter, || !self.is_full(pool, now))
     }
 
+    /// True when the turn of this waiter has not come: news of a turn is then late, meant for an earlier wait of the same
+    /// session, which passed that turn on when it left.
+    pub fn waits(&self, pool: PoolId, waiter: Waiter) -> bool {
+        self.pools[pool.index()].queue.has(waiter)
+    }
+
     /// Goes back to the front after a turn that found no place. The answer must be woken, as with
     /// [`Balancer::enqueue`].
     #[must_use = "a waiter that is not woken waits until its time is over"]

@@ -128,6 +128,11 @@ impl Queue {
         next
     }
 
+    /// True for one whose turn has not come: it is in the list.
+    pub(super) fn has(&self, waiter: Waiter) -> bool {
+        self.lock().waiters.contains(&waiter)
+    }
+
     /// Wakes the first in the list.
     pub(super) fn wake(&self) -> Option<Waiter> {
         self.lock().wake()
@@ -180,6 +185,14 @@ mod tests {
         assert_eq!(queue.requeue_front(&waiting, waiter(0), || false), None);
         assert_eq!(waiting.load(SeqCst), 2);
         assert_eq!(queue.wake(), Some(waiter(0)));
+    }
+
+    #[test]
+    fn who_is_in_the_list_has_no_turn() {
+        let (queue, _) = of(2);
+        assert!(queue.has(waiter(0)) && queue.has(waiter(1)));
+        assert_eq!(queue.wake(), Some(waiter(0)));
+        assert!(!queue.has(waiter(0)) && queue.has(waiter(1)) && !queue.has(waiter(9)));
     }
 
     #[test]

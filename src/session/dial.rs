@@ -116,8 +116,12 @@ impl Dial {
         self.queued
     }
 
-    /// Picks a server and asks for a connection, or waits for a place. `turn` is true for one that waited.
+    /// Picks a server and asks for a connection, or waits for a place. `turn` is true for one that waited; nothing happens
+    /// when its turn has not come.
     pub fn choose(&mut self, turn: bool, around: &mut Around<'_>, cx: &mut Cx<'_>) -> Result<(), Close> {
+        if turn && cx.balancer.waits(self.pool, Waiter { worker: cx.worker, session: cx.me }) {
+            return Ok(());
+        }
         let client: Option<IpAddr> = around.ends.client.map(|client| client.ip());
         let key = Key { client, tried: &self.tried, now: cx.now, chance: cx.chance, turn };
         let pool = &cx.config.pools[self.pool.index()];

@@ -1,15 +1,18 @@
 //! A session and the little that a worker is to it: who completes sends, when time passes, where pages are.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::balance::{Balancer, Waiter};
+use crate::balance::{Balancer, Claim, Waiter};
 use crate::buf::{Chain, Chunk, Pool, Queue};
 use crate::clock::{self, Moment};
 use crate::close::Close;
 use crate::config::model::{Config, Serves};
 use crate::counters::Counters;
-use crate::ids::{ServerId, SessionId, WorkerId};
+use crate::ids::{PoolId, ServerId, SessionId, WorkerId};
 use crate::limits::{INBOX_BYTES_MAX, OUTBOX_PAGES_MAX, RECV_BYTES};
 use crate::net::{Ends, Errno};
 use crate::session::conn::Conn;
@@ -61,9 +64,32 @@ impl Wire {
     }
 }
 
+thread_local! {
+    /// Reading a configuration and making a certificate take longer than a conversation.
+    static CONFIGS: RefCell<HashMap<(String, bool), Rc<Config>>> = RefCell::default();
+}
+
+fn config(text: &str, tls: bool) -> Rc<Config> {
+    let key = (text.to_owned(), tls);
+    CONFIGS.with_borrow_mut(|configs| configs.entry(key).or_insert_with(|| Rc::new(read(text, tls))).clone())
+}
+
+fn read(text: &str, tls: bool) -> Config {
+    let mut config = Config::parse(text, "test.toml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    if tls {
+        let (store, _) = demo::certificate(&["localhost"], clock::wall()).unwrap();
+        let tls = Arc::new(ServerTls::new(store, &ServerOptions::default()).unwrap());
+        match config.listeners[0].serves {
+            Serves::Http(id) => config.http[id.index()].tls = Some(tls),
+            Serves::Tcp(id) => config.tcp[id.index()].tls = Some(tls),
+        }
+    }
+    config
+}
+
 /// A session under test.
 pub struct Rig {
-    pub config: Config,
+    pub config: Rc<Config>,
     pub balancer: Balancer,
     pub counters: Counters,
     pub pool: Pool,
@@ -72,10 +98,15 @@ pub struct Rig {
     pub back: Option<Wire>,
     /// The connect that was asked for and not answered.
     pub dialed: Option<(Leg, ServerId, Reuse)>,
+    #[allow(clippy::vec_box, reason = "they come and go in boxes")]
     pub parked: Vec<Box<Conn>>,
+    /// Places at servers that others have.
+    pub held: Vec<Claim>,
     pub wakes: Vec<Waiter>,
     pub draining: bool,
     pub starved: bool,
+    /// The leg whose connect failed: its socket is closed already.
+    gone: Option<Leg>,
     session: Option<Session>,
 }
 
@@ -84,12 +115,15 @@ const ME: SessionId = SessionId { slot: 7, generation: 0 };
 impl Rig {
     /// A session of the first block of a configuration.
     pub fn new(text: &str, pages: usize) -> Self {
-        let config = Config::parse(text, "test.toml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        Self::with(config, pages)
+        Self::with(config(text, false), pages)
     }
 
-    /// A session of the first block of a configuration.
-    pub fn with(config: Config, pages: usize) -> Self {
+    /// The same, with TLS towards clients.
+    pub fn tls(text: &str, pages: usize) -> Self {
+        Self::with(config(text, true), pages)
+    }
+
+    fn with(config: Rc<Config>, pages: usize) -> Self {
         let mut rig = Self {
             balancer: Balancer::new(&config),
             counters: Counters::default(),
@@ -99,9 +133,11 @@ impl Rig {
             back: None,
             dialed: None,
             parked: Vec::new(),
+            held: Vec::new(),
             wakes: Vec::new(),
             draining: false,
             starved: false,
+            gone: None,
             session: None,
             config,
         };
@@ -114,18 +150,6 @@ impl Rig {
             *session = Some(Session::new(serves, ends, None, cx));
         });
         rig
-    }
-
-    /// The same, with TLS towards clients.
-    pub fn tls(text: &str, pages: usize) -> Self {
-        let mut config = Config::parse(text, "test.toml").unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let (store, _) = demo::certificate(&["localhost"], clock::wall()).unwrap();
-        let tls = Arc::new(ServerTls::new(store, &ServerOptions::default()).unwrap());
-        match config.listeners[0].serves {
-            Serves::Http(id) => config.http[id.index()].tls = Some(tls),
-            Serves::Tcp(id) => config.tcp[id.index()].tls = Some(tls),
-        }
-        Self::with(config, pages)
     }
 
     fn act(&mut self, act: impl FnOnce(&mut Option<Session>, &mut Cx<'_>)) {
@@ -160,7 +184,8 @@ impl Rig {
         self.check();
     }
 
-    fn wire(&mut self, leg: Leg) -> &mut Wire {
+    /// The wire of a leg.
+    pub fn wire(&mut self, leg: Leg) -> &mut Wire {
         if leg == Leg::Front {
             return &mut self.front;
         }
@@ -206,6 +231,9 @@ impl Rig {
             self.dialed = None;
             return;
         }
+        if self.gone == Some(leg) {
+            return;
+        }
         let wire = self.wire(leg);
         assert_eq!(wire.end.replace(end), None, "a leg ends once");
         if let Some(chain) = wire.sending.take() {
@@ -229,7 +257,9 @@ impl Rig {
         if session.is_over() {
             assert_eq!((held, flying), (0, 0), "a session that is over holds no page");
             assert!(self.dialed.is_none() && self.back.as_ref().is_none_or(|back| back.end.is_some()));
-            assert!(self.balancer.servers().all(|server| server.in_flight == 0), "places are given back");
+            let taken: u32 = self.balancer.servers().map(|server| server.in_flight).sum();
+            assert_eq!(taken as usize, self.held.len(), "places are given back");
+            assert_eq!(self.balancer.waiting(PoolId(0)), 0, "nobody waits");
         } else {
             assert!(session.deadline().is_set(), "a session that lives has a deadline: {session:?}");
         }
@@ -311,6 +341,7 @@ impl Rig {
     /// The connect fails.
     pub fn refused(&mut self) {
         let (leg, ..) = self.dialed.take().expect("a connect");
+        self.gone = Some(leg);
         self.tell(Event::Refused(leg, Errno(libc::ECONNREFUSED)));
     }
 
@@ -360,7 +391,7 @@ impl Rig {
     /// The process is told to end: everything comes home.
     pub fn kill(mut self) {
         self.tell(Event::Kill);
-        assert_eq!(self.front.end.is_some(), true, "a killed session is over");
+        assert!(self.front.end.is_some(), "a killed session is over");
         for mut conn in std::mem::take(&mut self.parked) {
             conn.clear(&mut self.pool);
         }
