@@ -19,6 +19,8 @@ pub const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 pub const OUTBOX_PAGES_MAX: usize = 8;
 /// Bytes received and not yet understood of one connection before reading from it stops.
 pub const INBOX_BYTES_MAX: usize = 2 * RECV_BYTES;
+/// Pages received and not yet understood of one connection before reading from it stops (a page may hold few bytes).
+pub const INBOX_PAGES_MAX: usize = 8;
 /// The start of a body is copied behind its head into the same page when it is at most this long.
 pub const BODY_COPY_BYTES_MAX: usize = 4 * 1024;
 
@@ -51,6 +53,8 @@ pub const IDLE_TIME_DEFAULT: Duration = Duration::from_secs(60);
 pub const PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Bytes that count as progress within one `PROGRESS_TIME_DEFAULT`.
 pub const PROGRESS_BYTES_MIN: u64 = 1024;
+/// An answer that has begun must go on within each such span, while the client takes it. Else the connection closes.
+pub const SERVER_PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(60);
 /// A connection to a server must stand within this time. Else: another server, then 504.
 pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
 /// The first byte of an answer must come within this time. Else: 504.

@@ -249,6 +249,9 @@ impl Epoll {
 
     fn on_socket(&mut self, id: SockId, what: Happened, done: &mut Vec<Done>) {
         let Some(socket) = self.sockets.get_mut(id) else { return };
+        // Bytes, and even the end, may come with the edge that tells of the connect.
+        socket.readable |= what.readable || what.failed || what.shut;
+        socket.shut |= what.shut || what.failed;
         if socket.phase == Phase::Connecting {
             if what.writable || what.failed {
                 let asked = socket.fd.as_ref().map(|fd| SockRef::from(fd).take_error());
@@ -261,8 +264,6 @@ impl Epoll {
             }
             return;
         }
-        socket.readable |= what.readable || what.failed || what.shut;
-        socket.shut |= what.shut || what.failed;
         if what.writable || what.failed {
             socket.writable = true;
         }

@@ -7,7 +7,7 @@
 //!
 //! A receive that is armed takes bytes that nobody asked for yet. They are held in the socket. So that a slow reader's
 //! other side cannot fill the pool this way, one arming takes at most [`Tuning::limit`] bytes (kernel 6.17), and on
-//! older kernels it is cancelled when [`HELD_MAX`] pages are held; it is armed again when the held bytes were asked for.
+//! older kernels it is cancelled when `HELD_MAX` pages are held; it is armed again when the held bytes were asked for.
 #![allow(unsafe_code)]
 
 mod accept;

@@ -6,7 +6,7 @@
 //! which they were queued.
 
 use crate::buf::{Chain, Chunk, Pool, Queue};
-use crate::limits::{BODY_COPY_BYTES_MAX, INBOX_BYTES_MAX, OUTBOX_BYTES_MAX};
+use crate::limits::{BODY_COPY_BYTES_MAX, INBOX_BYTES_MAX, INBOX_PAGES_MAX, OUTBOX_BYTES_MAX};
 use crate::tls::{Pipe, Progress, TlsError};
 
 use super::{Cx, Leg, Op};
@@ -16,6 +16,22 @@ use super::{Cx, Leg, Op};
 struct Secure {
     pipe: Pipe,
     sealed: Queue,
+}
+
+impl Secure {
+    /// Opens the records of a chunk. What is small is copied behind what waits already: a record of one byte must not
+    /// hold the page that it came in.
+    fn opened(&mut self, chunk: Chunk, inbox: &mut Queue, pool: &mut Pool) -> Result<(), TlsError> {
+        if inbox.is_empty() {
+            return self.pipe.received(chunk, inbox, &mut self.sealed, pool);
+        }
+        let mut plain = Queue::new();
+        let taken = self.pipe.received(chunk, &mut plain, &mut self.sealed, pool);
+        while let Some(chunk) = plain.pop() {
+            push_or_copy(inbox, chunk, pool);
+        }
+        taken
+    }
 }
 
 /// One connection.
@@ -91,7 +107,7 @@ impl Conn {
             match &mut self.tls {
                 None => push_or_copy(&mut self.inbox, chunk, pool),
                 Some(secure) if taken.is_ok() => {
-                    taken = secure.pipe.received(chunk, &mut self.inbox, &mut secure.sealed, pool);
+                    taken = secure.opened(chunk, &mut self.inbox, pool);
                     self.eof |= secure.pipe.peer_closed();
                 }
                 Some(_) => pool.give(chunk.into_page()),
@@ -208,7 +224,7 @@ impl Conn {
                 cx.ops.push(Op::Shut(leg));
             }
         }
-        let room = self.inbox.len() < INBOX_BYTES_MAX;
+        let room = self.inbox.len() < INBOX_BYTES_MAX && self.inbox.pages() < INBOX_PAGES_MAX;
         if listen && room && !self.receiving && !self.eof {
             self.receiving = true;
             cx.ops.push(Op::Recv(leg));

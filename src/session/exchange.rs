@@ -460,7 +460,7 @@ impl Exchange {
             Answer::Head => (times.first_byte, Close::ServerTimeout),
             _ => (times.progress, Close::ServerSlow),
         };
-        let client_owes = (!self.body.is_done() && link.conn.pending() == 0)
+        let client_owes = (self.waits_for_client(around.front) && link.conn.pending() == 0)
             || (self.answer == Answer::Body && around.front.pending() > 0);
         let due = link.active + allowed;
         if due > cx.now || client_owes {

@@ -7,7 +7,7 @@
 //!
 //! What goes in: events. What comes out: requests understood one by one, each of them an [`Exchange`] or an answer of
 //! our own, and in the end a reason from `close.rs`. It owns: the client's connection, its deadlines, and the exchange in
-//! progress. Always true: answers leave in the order of the requests; a failure goes through [`HttpSession::fail`].
+//! progress. Always true: answers leave in the order of the requests; a failure goes through `HttpSession::fail`.
 
 use arrayvec::ArrayString;
 
@@ -18,7 +18,7 @@ use crate::counters::Count;
 use crate::http::h1::head::{HeadLimits, Parse, Scratch, parse_request};
 use crate::http::message::{Method, Version};
 use crate::ids::HttpId;
-use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, PROGRESS_BYTES_MIN};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, OUTBOX_PAGES_MAX};
 use crate::net::Ends;
 use crate::tls::{Pipe, TlsError};
 
@@ -26,7 +26,7 @@ use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
-use super::request::Begun;
+use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
@@ -34,7 +34,7 @@ use crate::buf::Chain;
 
 /// Where the connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// A PROXY protocol header must come.
     Proxy,
     /// A TLS handshake is in progress.
@@ -61,14 +61,14 @@ pub struct HttpSession {
     /// The client's address as text, for the forwarded fields.
     pub(super) client: ArrayString<46>,
     pub(super) front: Conn,
-    phase: Phase,
-    deadlines: Deadlines,
-    exchange: Option<Box<Exchange>>,
+    pub(super) phase: Phase,
+    pub(super) deadlines: Deadlines,
+    pub(super) exchange: Option<Box<Exchange>>,
     next_leg: u32,
     pub(super) requests: u64,
     /// Bytes that passed on the client's connection, both ways, and what it was when progress was last judged.
-    moved: u64,
-    judged: u64,
+    pub(super) moved: u64,
+    pub(super) judged: u64,
     lingered: u64,
     /// The connection ends after the exchange in progress.
     pub(super) closing: bool,
@@ -77,7 +77,7 @@ pub struct HttpSession {
     /// The end of the connection ends the answer that is leaving: cut, it would look complete.
     until_close: bool,
     /// A part of a head came.
-    head_begun: bool,
+    pub(super) head_begun: bool,
     /// Bytes of a request may follow that nobody is going to read.
     pub(super) owing: bool,
     pub(super) method: Method,
@@ -135,6 +135,10 @@ impl HttpSession {
                 cx.counters.add(Count::BytesOut, bytes as u64);
                 self.moved += bytes as u64;
                 self.front.sent(chain, bytes, cx.pool);
+                if self.phase == Phase::Head && self.requests > 0 && !self.head_begun {
+                    // Unused since the answer left, not since it was queued.
+                    self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
+                }
                 self.touch_tunnel(cx);
             }
             Event::Failed(Leg::Front, _) => self.client_lost(cx),
@@ -161,10 +165,22 @@ impl HttpSession {
         if self.phase == Phase::Closed {
             return;
         }
-        self.front.pump(Leg::Front, true, cx);
+        // Who only sends, and does not read its last answer, is not read any more.
+        let listen = self.phase != Phase::Flush || self.lingered <= LINGER_BYTES_MAX;
+        self.front.pump(Leg::Front, listen, cx);
+        if self.front.is_deaf() {
+            // Sealing failed.
+            self.client_lost(cx);
+            return;
+        }
         if self.phase == Phase::Flush && self.front.is_shut() {
             self.phase = Phase::Linger;
             self.deadlines.set(Timer::Client, cx.now + LINGER_TIME);
+        }
+        if self.phase == Phase::Flush && self.client_ends && self.front.is_finished() {
+            // There was no goodbye to be said: nothing will happen that would end it later.
+            self.close(cx);
+            return;
         }
         if let Some(exchange) = &mut self.exchange
             && let Some(link) = &mut exchange.dial.link
@@ -172,10 +188,7 @@ impl HttpSession {
         {
             link.conn.pump(link.leg, true, cx);
         }
-        let owing = self.exchange.as_ref().is_some_and(|exchange| !exchange.body.is_done());
-        if (owing || !self.front.is_flushed()) && self.phase != Phase::Tunnel {
-            self.deadlines.set_once(Timer::Progress, cx.now + self.site(cx).times.progress);
-        }
+        self.watch_progress(cx);
     }
 
     /// The earliest moment at which a tick is useful.
@@ -261,7 +274,7 @@ impl HttpSession {
     }
 
     /// Runs `act` on the exchange in progress and obeys its outcome.
-    fn with_exchange(
+    pub(super) fn with_exchange(
         &mut self,
         cx: &mut Cx<'_>,
         act: impl FnOnce(&mut Exchange, &mut Around<'_>, &mut Cx<'_>) -> Outcome,
@@ -353,6 +366,11 @@ impl HttpSession {
 
     /// Understands one head and begins to answer it.
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        // A client that only asks must not fill the memory: answers leave before the next request is understood.
+        let full = self.front.pending() >= cx.window() || self.front.pending_pages() >= OUTBOX_PAGES_MAX;
+        if full && !self.front.inbox.is_empty() {
+            return false;
+        }
         let Some(mut chunk) = self.front.inbox.pop() else {
             return self.front.is_eof() && self.leave(cx);
         };
@@ -375,12 +393,14 @@ impl HttpSession {
         };
         if !matches!(begun, Begun::Starved) {
             chunk.advance(used);
+            cx.counters.add(Count::Requests, u64::from(used > 0));
         }
         self.front.inbox.push_front(chunk, cx.pool);
         self.head_begun &= used == 0;
         match begun {
             Begun::NeedMore => self.more_head(cx),
             Begun::Starved => {
+                self.requests -= 1;
                 cx.starved = true;
                 false
             }
@@ -426,8 +446,6 @@ impl HttpSession {
     /// Waits for the next request.
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.phase = Phase::Head;
-        self.deadlines.clear(Timer::Progress);
-        self.judged = self.moved;
         self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
     }
 
@@ -448,7 +466,7 @@ impl HttpSession {
     }
 
     /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
-    fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
+    pub(super) fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
         let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
         let status = if started || self.front.is_deaf() { None } else { close.status() };
         let Some(status) = status else {
@@ -475,6 +493,7 @@ impl HttpSession {
         self.phase = Phase::Flush;
         self.client_ends = !linger;
         self.deadlines.clear(Timer::Client);
+        self.deadlines.clear(Timer::Progress);
         if linger {
             self.front.shut_when_flushed();
         } else {
@@ -487,7 +506,6 @@ impl HttpSession {
         self.front.inbox.clear(cx.pool);
         if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
             self.close(cx);
-            return false;
         }
         false
     }
@@ -511,7 +529,7 @@ impl HttpSession {
     }
 
     /// Ends at once, without an answer.
-    fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
+    pub(super) fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
         if self.phase == Phase::Closed {
             return;
         }
@@ -521,7 +539,7 @@ impl HttpSession {
         self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
     }
 
-    fn close(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
         self.leave_with(Op::Close(Leg::Front), cx);
     }
 
@@ -549,54 +567,4 @@ impl HttpSession {
         }
         self.closing = true;
     }
-
-    fn on_tick(&mut self, cx: &mut Cx<'_>) {
-        if self.deadlines.take_due(Timer::Client, cx.now) {
-            match self.phase {
-                Phase::Proxy | Phase::Handshake => self.end(Close::TlsTimeout, cx),
-                Phase::Head if self.head_begun || (self.requests == 0 && !self.front.inbox.is_empty()) => {
-                    // The rest of the head may still come: nothing behind it can be understood.
-                    self.owing = true;
-                    self.fail(Close::HeadTimeout, cx);
-                }
-                Phase::Head => self.end(Close::IdleTimeout, cx),
-                Phase::Tunnel => self.end(Close::TunnelTimeout, cx),
-                Phase::Linger => self.close(cx),
-                Phase::Exchange | Phase::Flush | Phase::Closed => {}
-            }
-        }
-        if self.deadlines.take_due(Timer::Server, cx.now) {
-            self.with_exchange(cx, Exchange::on_server_late);
-        }
-        if self.deadlines.take_due(Timer::Progress, cx.now) {
-            self.judge_progress(cx);
-        }
-    }
-
-    /// A client must move some bytes within each span while it owes a body or has an answer to read.
-    fn judge_progress(&mut self, cx: &mut Cx<'_>) {
-        let progressed = self.moved - self.judged >= PROGRESS_BYTES_MIN;
-        self.judged = self.moved;
-        let owes_body = self.exchange.as_ref().is_some_and(|exchange| exchange.waits_for_client(&self.front));
-        let owes_reading = !self.front.is_flushed();
-        if progressed || !(owes_body || owes_reading) {
-            return;
-        }
-        if owes_reading {
-            self.end(Close::SlowReader, cx);
-        } else {
-            self.fail(Close::BodyTimeout, cx);
-        }
-    }
-}
-
-fn address_text(ends: &Ends) -> ArrayString<46> {
-    use std::fmt::Write;
-    let mut text = ArrayString::new();
-    let written = match ends.client {
-        Some(client) => write!(text, "{}", client.ip().to_canonical()),
-        None => write!(text, "unix"),
-    };
-    debug_assert!(written.is_ok(), "46 bytes hold every address");
-    text
 }

@@ -18,9 +18,12 @@ pub mod conn;
 pub mod dial;
 pub mod exchange;
 pub mod http;
+mod late;
 pub mod relay;
 mod request;
 pub mod tcp;
+#[cfg(test)]
+mod tests;
 pub mod timers;
 
 use crate::balance::{Balancer, Waiter};

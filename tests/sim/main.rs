@@ -11,6 +11,7 @@
 //! `SEEDS=n` runs that many seeds (default 2,000). A failure prints its seed; `SEED=n cargo test --test sim` replays it
 //! with a trace of everything that happened.
 
+mod answer;
 mod client;
 mod ledger;
 mod message;
@@ -19,6 +20,7 @@ mod proxy;
 mod raw;
 mod run;
 mod scenario;
+mod script;
 mod server;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ringgate::net::Address;
 use ringgate::ring::sim::{Faults, Pace, Random};
 
-use crate::client::{Manner, Script};
 use crate::ledger::{Ask, AskBody, Framing, Plan, Tight, Wrong};
 use crate::raw::RawScript;
+use crate::script::{Manner, Script};
 use crate::server::Habits;
 
 /// How bad the world is.

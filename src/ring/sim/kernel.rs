@@ -12,22 +12,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::buf::{Chain, Chunk, Page, Pool};
+use crate::buf::{Chain, Chunk, Pool};
 use crate::clock::Moment;
 use crate::ids::{ListenerId, SockId};
-use crate::limits::{PAGE_HEADROOM, RECV_BYTES};
 use crate::net::{Address, Errno};
 use crate::ring::{Done, Failure, Io, ListenOptions, Wake};
 
 use super::hosts::{Due, Host, Life, Listener, Listening, Op, Socket};
+use super::moves::{put, read, short, sock_of, tell_reset};
 use super::state::{AddressKey, Event, State};
 use super::wire::{Owner, Side};
 
-/// What a page holds where nothing was received: a read of it shows.
-const POISON: u8 = 0xdb;
-
 /// Pieces that are received ahead of the caller, per socket.
-const AHEAD_MAX: usize = 2;
+const AHEAD_MAX: usize = 3;
 
 /// A worker's kernel in a simulated world. Made by [`super::World::host`].
 pub struct Sim {
@@ -40,6 +37,8 @@ pub struct Sim {
     starving: VecDeque<SockId>,
     starved: u64,
     woken: Arc<AtomicBool>,
+    /// Server connections in use, as the worker said.
+    crowd: usize,
 }
 
 struct Flag(Arc<AtomicBool>);
@@ -68,6 +67,7 @@ impl Sim {
             starving: VecDeque::new(),
             starved: 0,
             woken,
+            crowd: 0,
         }
     }
 
@@ -122,7 +122,10 @@ impl Sim {
         };
         let accept_fails = state.faults.accept_fails;
         let fails = state.faults.hurts_clients && state.random.chance(accept_fails);
-        let many = state.random.between(1, 4);
+        let allowed = state.hosts[self.me].allowed;
+        // One more than allowed may have been on its way.
+        let many =
+            if allowed == 0 { state.random.between(0, 1) } else { state.random.between(1, 4).min(allowed) };
         let listener = &mut state.hosts[self.me].listeners[at];
         listener.scheduled = false;
         let closing = listener.life == Listening::Closing;
@@ -137,6 +140,10 @@ impl Sim {
         }
         let count = if closing { listener.queue.len() } else { many.min(listener.queue.len()) };
         let taken: Vec<usize> = listener.queue.drain(..count).collect();
+        let allowed = &mut state.hosts[self.me].allowed;
+        if *allowed != usize::MAX {
+            *allowed = allowed.saturating_sub(taken.len());
+        }
         for conn in taken {
             let sock = state.hosts[self.me].admit(conn, Side::Callee, Life::Open);
             let whole = &mut state.conns[conn];
@@ -172,10 +179,13 @@ impl Sim {
             return;
         }
         let (conn, side) = (socket.conn, socket.side);
-        if let Some(chunk) = self.ahead.get_mut(&sock).and_then(VecDeque::pop_front) {
-            self.ahead_pages -= 1;
+        if let Some(ahead) = self.ahead.get_mut(&sock)
+            && !ahead.is_empty()
+        {
+            self.ahead_pages -= ahead.len();
+            let chain = ahead.drain(..).collect();
             socket.recv = Op::Idle;
-            done.push(Done::Received { sock, chain: chunk.into() });
+            done.push(Done::Received { sock, chain });
             return;
         }
         let whole = &mut state.conns[conn];
@@ -187,7 +197,8 @@ impl Sim {
                 return;
             };
             let chunk = read(state, conn, side, page);
-            done.push(Done::Received { sock, chain: chunk.into() });
+            let chain = self.receive_more(state, chunk, conn, side);
+            done.push(Done::Received { sock, chain });
             self.receive_ahead(state, sock, conn, side);
             self.socket_done(state, sock, |socket| socket.recv = Op::Idle);
             state.poke(conn, side.across());
@@ -205,6 +216,23 @@ impl Sim {
         } else {
             socket.recv = Op::Waiting;
         }
+    }
+
+    /// Several pieces may have come at once.
+    fn receive_more(&mut self, state: &mut State, first: Chunk, conn: usize, side: Side) -> Chain {
+        let mut chain = Chain::from(first);
+        let read_ahead = state.faults.read_ahead;
+        while state.conns[conn].towards(side).arrived > 0
+            && !chain.is_full()
+            && self.pool.available() > 1
+            && state.random.chance(read_ahead / 2)
+        {
+            let Some(page) = self.pool.take() else { break };
+            if let Err(chunk) = chain.push(read(state, conn, side, page)) {
+                unreachable!("{} bytes for a full chain", chunk.len());
+            }
+        }
+        chain
     }
 
     /// The ring may receive more than was asked for: it waits here until the caller asks.
@@ -312,74 +340,6 @@ impl Sim {
     }
 }
 
-/// Reads a random part of what arrived into a page.
-fn read(state: &mut State, conn: usize, side: Side, mut page: Page) -> Chunk {
-    let (tiny_reads, partial_reads) = (state.faults.tiny_reads, state.faults.partial_reads);
-    let mut count = state.conns[conn].towards(side).arrived.min(RECV_BYTES);
-    if state.random.chance(tiny_reads) {
-        count = count.min(state.random.between(1, 8));
-    } else if state.random.chance(partial_reads) {
-        count = state.random.between(1, count);
-    }
-    page.bytes_mut()[PAGE_HEADROOM..].fill(POISON);
-    let bytes = state.conns[conn].towards(side).read(count);
-    page.bytes_mut()[PAGE_HEADROOM..PAGE_HEADROOM + count].copy_from_slice(bytes);
-    Chunk::new(page, PAGE_HEADROOM, PAGE_HEADROOM + count)
-}
-
-/// True when a reset is still to be told at this end; it may be the last time.
-fn tell_reset(state: &mut State, conn: usize, side: Side) -> bool {
-    let told_once = state.faults.told_once;
-    let last = state.random.chance(told_once);
-    let end = &mut state.conns[conn].ends[side as usize];
-    let told = end.reset_told;
-    end.reset_told |= last;
-    !told
-}
-
-/// Writes the first `bytes` of a chain.
-fn put(state: &mut State, conn: usize, side: Side, chain: &Chain, bytes: usize) {
-    let mut left = bytes;
-    for chunk in chain.chunks() {
-        let part = chunk.len().min(left);
-        if part == 0 {
-            break;
-        }
-        let written = state.write(conn, side, &chunk.bytes()[..part]);
-        assert!(written == part, "there was space a moment ago");
-        left -= part;
-    }
-}
-
-/// The socket that a completion is about.
-const fn sock_of(done: &Done) -> Option<SockId> {
-    match done {
-        Done::Accepted { sock, .. }
-        | Done::Connected { sock }
-        | Done::Received { sock, .. }
-        | Done::Eof { sock }
-        | Done::Sent { sock, .. }
-        | Done::Failed { sock, .. }
-        | Done::Closed { sock } => Some(*sock),
-        Done::AcceptFailed { .. } | Done::Woken => None,
-    }
-}
-
-/// A completion in a few words.
-fn short(done: &Done) -> String {
-    match done {
-        Done::Accepted { listener, ends, .. } => format!("Accepted at {listener:?} from {:?}", ends.client),
-        Done::Connected { .. } => "Connected".to_owned(),
-        Done::Received { chain, .. } => format!("Received {} bytes", chain.len()),
-        Done::Eof { .. } => "Eof".to_owned(),
-        Done::Sent { chain, bytes, .. } => format!("Sent {bytes} of {}", chain.len()),
-        Done::Failed { what, errno, .. } => format!("Failed {what:?}: {errno}"),
-        Done::Closed { .. } => "Closed".to_owned(),
-        Done::AcceptFailed { listener, errno } => format!("AcceptFailed {listener:?}: {errno}"),
-        Done::Woken => "Woken".to_owned(),
-    }
-}
-
 impl Io for Sim {
     fn listen(&mut self, id: ListenerId, address: &Address, options: &ListenOptions) -> io::Result<()> {
         let mut state = self.world.borrow_mut();
@@ -416,6 +376,14 @@ impl Io for Sim {
             if listener.id == id && listener.life == Listening::Accepting {
                 listener.life = Listening::Paused;
             }
+        }
+    }
+
+    fn allow(&mut self, connections: usize) {
+        let mut state = self.world.borrow_mut();
+        state.hosts[self.me].allowed = connections;
+        for at in 0..state.hosts[self.me].listeners.len() {
+            state.poke_listener(self.me, at);
         }
     }
 
@@ -526,6 +494,10 @@ impl Io for Sim {
         Arc::new(Flag(Arc::clone(&self.woken)))
     }
 
+    fn crowd(&mut self, in_use: usize) {
+        self.crowd = in_use;
+    }
+
     fn turn(&mut self, until: Moment, done: &mut Vec<Done>) -> io::Result<Moment> {
         let world = Rc::clone(&self.world);
         let mut state = world.borrow_mut();
@@ -549,6 +521,12 @@ impl Io for Sim {
             }
             let limit = state.until();
             spurious = !state.step(limit);
+            self.collect(state, done);
+        }
+        if self.crowd > 1 && !done.is_empty() && state.random.coin() {
+            // Where much is going on, a turn may wait a moment for more.
+            let moment = Duration::from_nanos(state.random.below(100_000));
+            state.run_until(state.now + moment);
             self.collect(state, done);
         }
         self.publish(state);

@@ -10,9 +10,11 @@
 //! with nothing done, as a real kernel may when a signal comes).
 
 mod actor;
+mod ends;
 mod faults;
 mod hosts;
 mod kernel;
+mod moves;
 mod random;
 mod state;
 mod wire;

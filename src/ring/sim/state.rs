@@ -212,7 +212,7 @@ impl State {
         self.serving.insert(address.into(), actor);
     }
 
-    fn tell(&mut self, actor: usize, what: Happening<'_>) {
+    pub(super) fn tell(&mut self, actor: usize, what: Happening<'_>) {
         let Some(mut told) = self.actors[actor].take() else { return };
         self.trace(|| match &what {
             Happening::Data(conn, bytes) => {
@@ -513,91 +513,6 @@ impl State {
             Owner::Host(host, sock) => self.poke_socket(host, sock),
             Owner::Actor(_) => self.poke_actor(conn, side),
             Owner::Waiting | Owner::Gone => {}
-        }
-    }
-
-    // Actors' ends.
-
-    fn poke_actor(&mut self, conn: usize, side: Side) {
-        let whole = &self.conns[conn];
-        let end = &whole.ends[side as usize];
-        if !end.open || !end.stands {
-            return;
-        }
-        let read = whole.readable(side) && !end.held && !end.end_told && !end.read_scheduled;
-        let write = end.outgoing.len() > 0 && whole.writable(side) && !end.write_scheduled;
-        let (reads, writes) = (end.reads.pause, end.writes.pause);
-        if read {
-            self.conns[conn].ends[side as usize].read_scheduled = true;
-            let wait = self.random.time(reads.0, reads.1);
-            self.after(wait, Event::Read(conn, side as u8));
-        }
-        if write {
-            self.conns[conn].ends[side as usize].write_scheduled = true;
-            let wait = self.random.time(writes.0, writes.1);
-            self.after(wait, Event::Write(conn, side as u8));
-        }
-    }
-
-    fn actor_reads(&mut self, conn: usize, side: Side) {
-        let whole = &mut self.conns[conn];
-        let end = &mut whole.ends[side as usize];
-        end.read_scheduled = false;
-        let Owner::Actor(actor) = end.owner else { return };
-        if !end.open || end.held || end.end_told {
-            return;
-        }
-        let id = ConnId::new(conn, side);
-        let (piece_max, reset) = (end.reads.piece_max, end.reset);
-        let pipe = whole.towards(side);
-        if pipe.arrived > 0 {
-            let max = if piece_max == usize::MAX { piece_max } else { self.random.between(1, piece_max) };
-            let bytes = pipe.read(max).to_vec();
-            self.poke(conn, side.across());
-            self.tell(actor, Happening::Data(id, &bytes));
-            self.poke(conn, side);
-        } else if let Some(errno) = reset {
-            let end = &mut whole.ends[side as usize];
-            (end.open, end.end_told, end.owner) = (false, true, Owner::Gone);
-            self.tell(actor, Happening::Reset(id, errno));
-        } else if pipe.fin_arrived {
-            whole.ends[side as usize].end_told = true;
-            self.tell(actor, Happening::Eof(id));
-        }
-    }
-
-    fn actor_writes(&mut self, conn: usize, side: Side) {
-        let whole = &mut self.conns[conn];
-        let space = whole.pipes[side as usize].space();
-        let end = &mut whole.ends[side as usize];
-        end.write_scheduled = false;
-        let Owner::Actor(actor) = end.owner else { return };
-        if !end.open || end.reset.is_some() || space == 0 || end.outgoing.len() == 0 {
-            return;
-        }
-        let piece_max = end.writes.piece_max;
-        let piece = if piece_max == usize::MAX { piece_max } else { self.random.between(1, piece_max) };
-        let bytes = end.outgoing.take(piece.min(space).min(end.outgoing.len())).to_vec();
-        let flushed = end.outgoing.len() == 0;
-        self.write(conn, side, &bytes);
-        if flushed {
-            self.tell(actor, Happening::Flushed(ConnId::new(conn, side)));
-            self.actor_flush(conn, side);
-        } else {
-            self.poke(conn, side);
-        }
-    }
-
-    /// Ends the stream or closes, if that was asked for and everything is on its way.
-    pub(super) fn actor_flush(&mut self, conn: usize, side: Side) {
-        let end = &self.conns[conn].ends[side as usize];
-        if !end.open {
-            return;
-        }
-        if end.close_after && (end.outgoing.len() == 0 || end.reset.is_some()) {
-            self.hang_up(conn, side, false);
-        } else if end.outgoing.len() == 0 && end.shut_after {
-            self.end_stream(conn, side);
         }
     }
 }

@@ -502,6 +502,55 @@ fn a_closing_listener_gives_what_is_in_its_queue() {
 }
 
 #[test]
+fn no_more_is_accepted_than_allowed_and_one_that_was_on_its_way() {
+    for seed in 0..50 {
+        let world = World::new(seed, Faults::none());
+        let mut sim = world.host(1);
+        sim.listen(FRONT, &front(), &options()).unwrap();
+        sim.allow(2);
+        for _ in 0..8 {
+            sender(&world, 10);
+        }
+        let first = drain(&mut sim, &world, 50).len();
+        assert!((2..=3).contains(&first), "seed {seed}: {first}");
+        sim.allow(0);
+        let late = drain(&mut sim, &world, 50).len();
+        assert!(first + late <= 4, "seed {seed}: {late} more");
+        sim.allow(100);
+        assert_eq!(first + late + drain(&mut sim, &world, 50).len(), 8, "seed {seed}");
+    }
+}
+
+#[test]
+fn several_pieces_may_come_at_once_and_in_order() {
+    let mut most = 0;
+    for seed in 0..50 {
+        let world = World::new(seed, Faults { read_ahead: 800, partial_reads: 900, ..Faults::none() });
+        let (mut sim, sock) = accepted(&world, |io, what| {
+            if let Happening::Connected(conn) = what {
+                io.send(conn, &text(5000));
+            }
+        });
+        let mut got = Vec::new();
+        while got.len() < 5000 {
+            sim.recv(sock);
+            let done = drain(&mut sim, &world, 10);
+            let [Done::Received { chain, .. }] = &done[..] else { panic!("{done:?}") };
+            most = most.max(chain.chunks().len());
+            chain.chunks().iter().for_each(|chunk| got.extend_from_slice(chunk.bytes()));
+            for done in done {
+                if let Done::Received { chain, .. } = done {
+                    sim.pool().give_chain(chain);
+                }
+            }
+        }
+        assert_eq!(got, text(5000), "seed {seed}");
+        assert_eq!(sim.pool().free(), sim.pool().made(), "seed {seed}");
+    }
+    assert!(most > 2, "{most} at most");
+}
+
+#[test]
 fn workers_share_an_address() {
     let world = World::new(9, Faults::none());
     let mut workers = [Echo::new(&world, 4), Echo::new(&world, 4)];

@@ -1,0 +1,5 @@
+//! Sessions told events by hand: whole conversations without a socket, and what must hold after each event.
+
+mod conversations;
+mod rig;
+mod table;

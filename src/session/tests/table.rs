@@ -1,0 +1,1 @@
+//! Every phase of a client's connection met by every event.
