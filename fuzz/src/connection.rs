@@ -8,7 +8,7 @@ use ringgate::clock::{self, Moment};
 use ringgate::config::model::Config;
 use ringgate::counters::Counters;
 use ringgate::ids::{SessionId, WorkerId};
-use ringgate::limits::{PAGE_BYTES, RECV_BYTES};
+use ringgate::limits::{CHAIN_CHUNKS_MAX, PAGE_BYTES, RECV_BYTES};
 use ringgate::session::conn::Conn;
 use ringgate::session::{Cx, Leg, Op};
 use ringgate::tls::{ClientOptions, ClientTls, Pipe, ServerOptions, ServerTls, Version, demo};
@@ -233,16 +233,25 @@ impl Pair {
             }
             return false;
         }
-        let Some(page) = self.pool.take() else {
+        let mut chain = Chain::new();
+        let mut left = end.arriving.len().min(max.clamp(1, RECV_BYTES * CHAIN_CHUNKS_MAX));
+        let piece = if max % 3 == 0 { left.div_ceil(CHAIN_CHUNKS_MAX) } else { RECV_BYTES };
+        while left > 0
+            && !chain.is_full()
+            && let Some(page) = self.pool.take()
+        {
+            let mut chunk = Chunk::empty(page);
+            let count = chunk.append(&end.arriving[..piece.min(left)]);
+            end.arriving.drain(..count);
+            left -= count;
+            assert!(chain.push(chunk).is_ok());
+        }
+        if chain.is_empty() {
             return false;
-        };
-        let mut chunk = Chunk::empty(page);
-        let count = end.arriving.len().min(max.clamp(1, RECV_BYTES));
-        chunk.append(&end.arriving[..count]);
-        end.arriving.drain(..count);
+        }
         end.receiving = false;
         self.scarce |= self.pool.available() < 12;
-        let received = end.conn.received(chunk, &mut self.pool);
+        let received = end.conn.received(chain, &mut self.pool);
         self.settle_error(at, received.is_err());
         self.pump(at, true);
         true

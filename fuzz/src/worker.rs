@@ -14,7 +14,7 @@ use ringgate::config::model::{Config, Serves};
 use ringgate::counters::Counters;
 use ringgate::http::h1::head::HeadLimits;
 use ringgate::ids::{PoolId, ServerId, SessionId, WorkerId};
-use ringgate::limits::{RECV_BYTES, SERVER_IDLE_FRESH_TIME, STARVED_PAGES_MIN};
+use ringgate::limits::{CHAIN_CHUNKS_MAX, RECV_BYTES, SERVER_IDLE_FRESH_TIME, STARVED_PAGES_MIN};
 use ringgate::net::{Ends, Errno};
 use ringgate::session::conn::Conn;
 use ringgate::session::{Cx, Event, Leg, Op, Reuse, Session};
@@ -426,8 +426,8 @@ impl<'c> Worker<'c> {
             line.told = true;
             Event::Failed(leg, Errno(104))
         } else if !line.arriving.is_empty() {
-            let Some(chunk) = self.receive(at, leg, max) else { return false };
-            Event::Received(leg, chunk)
+            let Some(chain) = self.receive(at, leg, max) else { return false };
+            Event::Received(leg, chain)
         } else if line.ended {
             line.told = true;
             Event::Eof(leg)
@@ -441,17 +441,25 @@ impl<'c> Worker<'c> {
         true
     }
 
-    fn receive(&mut self, at: usize, leg: Leg, max: usize) -> Option<Chunk> {
-        let page = self.pool.take()?;
-        let mut chunk = Chunk::empty(page);
-        let line = self.line(at, leg)?;
-        let count = line.arriving.len().min(max.clamp(1, RECV_BYTES));
-        let bytes: Vec<u8> = line.arriving.drain(..count).collect();
-        if leg == Leg::Front {
-            line.requests.feed(&bytes, false);
+    /// Bytes in as many pages as there are, cut anywhere.
+    fn receive(&mut self, at: usize, leg: Leg, max: usize) -> Option<Chain> {
+        let mut chain = Chain::new();
+        let mut left = max.clamp(1, RECV_BYTES * CHAIN_CHUNKS_MAX);
+        let piece = if left % 3 == 0 { left.div_ceil(CHAIN_CHUNKS_MAX) } else { RECV_BYTES };
+        while left > 0 && !chain.is_full() && !self.line(at, leg)?.arriving.is_empty() {
+            let Some(page) = self.pool.take() else { break };
+            let mut chunk = Chunk::empty(page);
+            let line = self.line(at, leg)?;
+            let count = line.arriving.len().min(piece).min(left);
+            let bytes: Vec<u8> = line.arriving.drain(..count).collect();
+            if leg == Leg::Front {
+                line.requests.feed(&bytes, false);
+            }
+            chunk.append(&bytes);
+            left -= count;
+            assert!(chain.push(chunk).is_ok());
         }
-        chunk.append(&bytes);
-        Some(chunk)
+        if chain.is_empty() { None } else { Some(chain) }
     }
 
     /// The kernel has sent some of what it was given: `share` of 256.
