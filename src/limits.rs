@@ -53,6 +53,8 @@ pub const IDLE_TIME_DEFAULT: Duration = Duration::from_secs(60);
 pub const PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Bytes that count as progress within one `PROGRESS_TIME_DEFAULT`.
 pub const PROGRESS_BYTES_MIN: u64 = 1024;
+/// An answer that has begun must go on within each such span, while the client takes it. Else the connection closes.
+pub const SERVER_PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(60);
 /// A connection to a server must stand within this time. Else: another server, then 504.
 pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
 /// The first byte of an answer must come within this time. Else: 504.

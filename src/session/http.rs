@@ -26,7 +26,7 @@ use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
-use super::request::Begun;
+use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
@@ -506,7 +506,6 @@ impl HttpSession {
         self.front.inbox.clear(cx.pool);
         if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
             self.close(cx);
-            return false;
         }
         false
     }
@@ -568,15 +567,4 @@ impl HttpSession {
         }
         self.closing = true;
     }
-}
-
-fn address_text(ends: &Ends) -> ArrayString<46> {
-    use std::fmt::Write;
-    let mut text = ArrayString::new();
-    let written = match ends.client {
-        Some(client) => write!(text, "{}", client.ip().to_canonical()),
-        None => write!(text, "unix"),
-    };
-    debug_assert!(written.is_ok(), "46 bytes hold every address");
-    text
 }
