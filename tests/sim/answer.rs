@@ -25,6 +25,8 @@ pub struct Writer<'a> {
     pub ask: &'a Ask,
     pub id: usize,
     pub attempt: usize,
+    /// With TLS an end without goodbye shows.
+    pub tls: bool,
     pub steps: &'a mut VecDeque<Step>,
 }
 
@@ -55,7 +57,7 @@ impl Writer<'_> {
         let head = self.head(framing, bodiless, "");
         match wrong {
             None => self.right(head, body, framing, bodiless),
-            Some(Wrong::CloseInBody) if framing == Framing::UntilClose && !bodiless => {
+            Some(Wrong::CloseInBody) if framing == Framing::UntilClose && !bodiless && !self.tls => {
                 // Nobody can tell that something is missing.
                 given.len = plan.len / 2;
                 given.whole = true;

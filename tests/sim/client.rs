@@ -11,6 +11,7 @@ use crate::message::{Body, Head, Piece, Reader};
 use crate::pattern::{self, Use};
 use crate::proxy;
 use crate::script::{Manner, Script, head_of};
+use crate::secure::Secure;
 
 /// The answer that is being read.
 struct Answer {
@@ -37,6 +38,7 @@ pub struct Client {
     script: Script,
     ledger: Shared,
     conn: Option<ConnId>,
+    secure: Secure,
     reader: Reader,
     /// How many requests were sent (the last perhaps without its body).
     sent: usize,
@@ -63,6 +65,7 @@ impl Client {
             script,
             ledger,
             conn: None,
+            secure: Secure::Plain,
             reader: Reader::new(),
             sent: 0,
             waiting: VecDeque::new(),
@@ -88,6 +91,9 @@ impl Client {
     fn connected(&mut self, conn: ConnId, io: &mut ActorIo<'_>) {
         if let Some((source, v2)) = self.script.proxied {
             io.send(conn, &proxy::write(source, v2));
+        }
+        if let Some((config, name)) = &self.script.tls {
+            self.secure = Secure::client(config, name);
         }
         let after = match self.script.manner {
             Manner::VanishesAfter(time)
@@ -124,10 +130,10 @@ impl Client {
             && !self.closed
         {
             self.garbage_sent = true;
-            io.send(conn, &bytes.clone());
+            self.secure.send(io, conn, &bytes.clone());
         }
         if all && matches!(self.script.manner, Manner::HalfCloses) && self.tunnel.is_none() {
-            io.shut(conn);
+            self.secure.shut(io, conn);
         }
     }
 
@@ -144,7 +150,7 @@ impl Client {
         match self.script.manner {
             Manner::StopsInHead if last => {
                 self.cut_id = Some(id);
-                io.send(conn, &head[..head.len() / 2]);
+                self.secure.send(io, conn, &head[..head.len() / 2]);
                 return;
             }
             Manner::StopsInBody if last && body.len() > 1 => {
@@ -173,17 +179,17 @@ impl Client {
             _ => {}
         }
         if ask.expect {
-            io.send(conn, &head);
+            self.secure.send(io, conn, &head);
             self.body = Some((id, body));
             io.timer(Duration::from_millis(1500), EXPECT);
         } else {
-            io.send(conn, &[head, body].concat());
+            self.secure.send(io, conn, &[head, body].concat());
         }
     }
 
     fn send_body(&mut self, io: &mut ActorIo<'_>) {
         if let (Some((_, body)), Some(conn)) = (self.body.take(), self.conn) {
-            io.send(conn, &body);
+            self.secure.send(io, conn, &body);
             self.send_more(io);
         }
     }
@@ -375,9 +381,9 @@ impl Client {
         }
         let Some(conn) = self.conn else { return };
         self.tunnel = Some((id, 0));
-        io.send(conn, &pattern::bytes(id as u64, Use::Tunnel, 0, ask.plan.len));
+        self.secure.send(io, conn, &pattern::bytes(id as u64, Use::Tunnel, 0, ask.plan.len));
         if id.is_multiple_of(2) {
-            io.shut(conn);
+            self.secure.shut(io, conn);
         }
         self.tunnel_bytes(id, 0, &[], io);
     }
@@ -395,7 +401,7 @@ impl Client {
         if got == len
             && let Some(conn) = self.conn
         {
-            io.shut(conn);
+            self.secure.shut(io, conn);
         }
     }
 
@@ -461,9 +467,6 @@ impl Client {
 
     /// Ends in an orderly way.
     fn close(&mut self, io: &mut ActorIo<'_>) {
-        if let Some(conn) = self.conn {
-            io.close(conn);
-        }
         self.finish(io);
     }
 
@@ -490,7 +493,7 @@ impl Client {
             self.closed = true;
         }
         if let Some(conn) = self.conn {
-            io.close(conn);
+            self.secure.close(io, conn);
         }
         io.finish();
     }
@@ -531,8 +534,17 @@ impl Actor for Client {
             }
             _ if self.over => {}
             Happening::Connected(conn) => self.connected(conn, io),
-            Happening::Data(_, bytes) => self.data(bytes, io),
-            Happening::Eof(_) => self.ended(true, io),
+            Happening::Data(conn, bytes) => match self.secure.received(io, conn, bytes) {
+                Ok(plain) => self.data(&plain, io),
+                Err(why) => {
+                    self.fail(&format!("TLS: {why}"));
+                    self.finish(io);
+                }
+            },
+            Happening::Eof(_) => {
+                let whole = self.secure.is_whole();
+                self.ended(whole, io);
+            }
             Happening::Reset(..) => {
                 self.conn_reset(io);
             }

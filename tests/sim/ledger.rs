@@ -218,6 +218,8 @@ pub struct Ledger {
     /// Outcomes by kind, to see that a run tested something.
     pub tally: Tally,
     pub attempts_max: usize,
+    /// Clients come with TLS.
+    pub tls: bool,
     /// Servers of each pool.
     pub pool_sizes: [usize; 2],
 }
@@ -383,7 +385,7 @@ fn own(record: &Record, status: u16, around: &Around, about: &About) -> Result<(
         503 => tight.queue || tight.memory || tight.connections || draining || wrongs || network,
         504 => wrong_here || network || tight.times || tight.memory,
         429 => tight.connections,
-        400 => about.bad_body,
+        400 => about.bad_body || ask.own == Some(400),
         _ => ask.own == Some(status),
     };
     if allowed { Ok(()) } else { Err(format!("ringgate answered {status} without a reason")) }

@@ -11,6 +11,8 @@
 //! `SEEDS=n` runs that many seeds (default 2,000). A failure prints its seed; `SEED=n cargo test --test sim` replays it
 //! with a trace of everything that happened.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod answer;
 mod client;
 mod ledger;
@@ -21,6 +23,7 @@ mod raw;
 mod run;
 mod scenario;
 mod script;
+mod secure;
 mod server;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ledger::Tally;
 use ringgate::close::Close;
+use secure::Material;
 
 const SEEDS: u64 = 2_000;
 
@@ -39,8 +43,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs one seed; a panic becomes an error.
-fn attempt(seed: u64, trace: bool) -> Result<Tally, String> {
-    match catch_unwind(AssertUnwindSafe(|| run::run(seed, trace))) {
+fn attempt(seed: u64, trace: bool, material: &Material) -> Result<Tally, String> {
+    match catch_unwind(AssertUnwindSafe(|| run::run(seed, trace, material))) {
         Ok(result) => result,
         Err(panic) => {
             let said = panic.downcast_ref::<String>().cloned();
@@ -52,8 +56,9 @@ fn attempt(seed: u64, trace: bool) -> Result<Tally, String> {
 
 #[test]
 fn every_seed_holds() {
+    let material = Material::new();
     if let Some(seed) = number("SEED") {
-        if let Err(why) = attempt(seed, true) {
+        if let Err(why) = attempt(seed, true, &material) {
             panic!("seed {seed}: {why}");
         }
         return;
@@ -72,7 +77,7 @@ fn every_seed_holds() {
                     if seed >= end || failed.lock().unwrap().len() >= 10 {
                         return;
                     }
-                    match attempt(seed, false) {
+                    match attempt(seed, false, &material) {
                         Ok(tally) => total.lock().unwrap().add(&tally),
                         Err(why) => failed.lock().unwrap().push((seed, why)),
                     }

@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::ledger::{Ledger, Record, Shared as SharedLedger, Tally};
 use crate::raw::Raw;
 use crate::scenario::Scenario;
+use crate::secure::Material;
 use crate::server::Server;
 
 /// Virtual time that no run needs.
@@ -35,8 +36,8 @@ struct Run {
 }
 
 /// Runs one seed. Errors: what was broken.
-pub fn run(seed: u64, trace: bool) -> Result<Tally, String> {
-    let scenario = Scenario::new(seed);
+pub fn run(seed: u64, trace: bool, material: &Material) -> Result<Tally, String> {
+    let scenario = Scenario::new(seed, material);
     let world = World::new(seed, scenario.faults.clone());
     if trace {
         println!(
@@ -60,6 +61,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Tally, String> {
         tight: scenario.tight,
         attempts_max: scenario.attempts_max,
         pool_sizes: scenario.pool_sizes,
+        tls: scenario.tls,
         records: records(&scenario),
         ..Ledger::default()
     }));

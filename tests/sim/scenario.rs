@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringgate::net::Address;
@@ -10,6 +11,7 @@ use ringgate::ring::sim::{Faults, Pace, Random};
 use crate::ledger::{Ask, AskBody, Framing, Plan, Tight, Wrong};
 use crate::raw::RawScript;
 use crate::script::{Manner, Script};
+use crate::secure::Material;
 use crate::server::Habits;
 
 /// How bad the world is.
@@ -46,6 +48,7 @@ pub struct Scenario {
     /// Requests at a time that each server may get; 0 is no limit.
     places: [[usize; 3]; 2],
     pub pool_sizes: [usize; 2],
+    pub tls: bool,
     /// From when on each client starts, within this.
     pub spread: Duration,
 }
@@ -58,7 +61,11 @@ const SIZES: [usize; 17] =
     [0, 1, 2, 10, 100, 1000, 1023, 4095, 4096, 4097, 16_383, 16_384, 16_385, 20_416, 20_480, 65_536, 200_000];
 
 /// What is switched on in this run.
-struct Switches {
+struct Switches<'a> {
+    material: &'a Material,
+    client: Arc<rustls::ClientConfig>,
+    tls_in: bool,
+    tls_out: [bool; 2],
     proxy_in: bool,
     proxy_out: [Option<&'static str>; 2],
     relay: bool,
@@ -78,7 +85,7 @@ fn server_address(pool: usize, at: usize) -> Address {
 }
 
 impl Scenario {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, material: &Material) -> Self {
         let mut random = Random::new(seed ^ 0x51b0_0000);
         let mood = match random.below(10) {
             0..=2 => Mood::Calm,
@@ -98,6 +105,10 @@ impl Scenario {
             connections: mood != Mood::Calm && random.chance(100),
         };
         let switches = Switches {
+            material,
+            client: material.client(),
+            tls_in: random.chance(200),
+            tls_out: [(); 2].map(|()| random.chance(120)),
             proxy_in: random.chance(200),
             proxy_out: [(); 2].map(|()| random.chance(150).then(|| random.pick(&["v1", "v2"]))),
             relay: random.chance(300),
@@ -126,6 +137,7 @@ impl Scenario {
             kill: random.chance(200),
             places,
             pool_sizes: counts,
+            tls: switches.tls_in,
             spread: Duration::from_millis(random.pick(&[0, 5, 100, 3000])),
         };
         scenario.write_config(&mut random, &switches, counts);
@@ -141,7 +153,7 @@ impl Scenario {
         scenario
     }
 
-    fn write_config(&mut self, random: &mut Random, switches: &Switches, counts: [usize; 2]) {
+    fn write_config(&mut self, random: &mut Random, switches: &Switches<'_>, counts: [usize; 2]) {
         let mut out = String::new();
         let tight = self.tight;
         let accept = "proxy_protocol = true\ntrusted_proxies = [\"10.9.0.0/16\"]\n";
@@ -150,9 +162,15 @@ impl Scenario {
         let times = if tight.times { times } else { "" };
         let requests = if tight.connections { ", requests = 2" } else { "" };
         let limits = format!("limits = {{ body = \"{BODY_MAX}B\"{requests} }}\n");
+        let site = switches.material.site();
+        let tls = if switches.tls_in {
+            format!("certificates = [\"{}\"]\n", site.display())
+        } else {
+            String::new()
+        };
         let _ = write!(
             out,
-            "[http.front]\nlisten = [\"10.0.0.1:{FRONT}\"]\nroutes = [\n  {{ host = \"one.test\", path = \"/fixed\", answer = {{ status = 418, text = \"fixed\" }} }},\n  {{ host = \"one.test\", path = \"/moved\", redirect = {{ to = \"https://other.test\", status = 308 }} }},\n  {{ host = \"one.test\", pool = \"one\" }},\n  {{ host = \"two.test\", pool = \"two\" }},\n]\n{accept}{times}{limits}\n"
+            "[http.front]\nlisten = [\"10.0.0.1:{FRONT}\"]\nroutes = [\n  {{ host = \"one.test\", path = \"/fixed\", answer = {{ status = 418, text = \"fixed\" }} }},\n  {{ host = \"one.test\", path = \"/moved\", redirect = {{ to = \"https://other.test\", status = 308 }} }},\n  {{ host = \"one.test\", pool = \"one\" }},\n  {{ host = \"two.test\", pool = \"two\" }},\n]\n{accept}{times}{limits}{tls}\n"
         );
         if switches.relay {
             let idle = if tight.times { "timeouts = { idle = \"5s\", handshake = \"2s\" }\n" } else { "" };
@@ -184,13 +202,17 @@ impl Scenario {
         &self,
         out: &mut String,
         random: &mut Random,
-        switches: &Switches,
+        switches: &Switches<'_>,
         pool: usize,
         count: usize,
     ) {
         let tight = self.tight;
         if let Some(version) = switches.proxy_out.get(pool).copied().flatten() {
             let _ = writeln!(out, "proxy_protocol = \"{version}\"");
+        }
+        if switches.tls_out.get(pool) == Some(&true) {
+            let ca = switches.material.ca();
+            let _ = writeln!(out, "tls = {{ ca = \"{}\", server_name = \"one.test\" }}", ca.display());
         }
         if random.chance(100) {
             *out += "keep_alive = false\n";
@@ -226,7 +248,7 @@ impl Scenario {
         *out += "]\n\n";
     }
 
-    fn add_servers(&mut self, random: &mut Random, switches: &Switches, counts: [usize; 2]) {
+    fn add_servers(&mut self, random: &mut Random, switches: &Switches<'_>, counts: [usize; 2]) {
         let pools = if switches.relay { 3 } else { 2 };
         for pool in 0..pools {
             for at in 0..counts.get(pool).copied().unwrap_or(1) {
@@ -234,6 +256,7 @@ impl Scenario {
                     address: server_address(pool, at),
                     host: HOSTS.get(pool).copied(),
                     expects_proxy: switches.proxy_out.get(pool).copied().flatten().is_some(),
+                    tls: (switches.tls_out.get(pool) == Some(&true)).then(|| switches.material.server()),
                     // Where connections break, ringgate may know earlier than the server.
                     most: self
                         .places
@@ -255,7 +278,7 @@ impl Scenario {
         }
     }
 
-    fn add_client(&mut self, random: &mut Random, switches: &Switches) {
+    fn add_client(&mut self, random: &mut Random, switches: &Switches<'_>) {
         let number = self.clients.len();
         let manner = if self.mood == Mood::Calm && random.chance(900) || random.chance(500) {
             Manner::Good
@@ -277,6 +300,8 @@ impl Scenario {
             to: front(FRONT),
             from: source(9),
             proxied: announced.then(|| (source(77), random.coin())),
+            tls: (switches.tls_in && !matches!(manner, Manner::PlainOnTls))
+                .then(|| (Arc::clone(&switches.client), random.pick(&["one.test", "two.test"]))),
             asks,
             pipeline: random.pick(&[1, 1, 2, 10]),
             think: Duration::from_millis(random.pick(&[0, 0, 5, 1200])),
@@ -287,13 +312,14 @@ impl Scenario {
         });
     }
 
-    fn manner(&self, random: &mut Random, switches: &Switches) -> Manner {
+    fn manner(&self, random: &mut Random, switches: &Switches<'_>) -> Manner {
         let longest = Duration::from_millis(random.pick(&[1, 20, 500, 5000]));
         let soon = random.time(Duration::ZERO, longest);
         if self.mood == Mood::Calm {
             return Manner::HalfCloses;
         }
-        match random.below(11) {
+        match random.below(12) {
+            11 if switches.tls_in => Manner::PlainOnTls,
             10 if switches.proxy_in => Manner::Unannounced,
             0 | 1 => Manner::HalfCloses,
             2 => Manner::VanishesAfter(soon),
@@ -307,7 +333,7 @@ impl Scenario {
         }
     }
 
-    fn ask(&self, random: &mut Random, switches: &Switches, last: bool, manner: &Manner) -> Ask {
+    fn ask(&self, random: &mut Random, switches: &Switches<'_>, last: bool, manner: &Manner) -> Ask {
         let calm = self.mood == Mood::Calm;
         let method = random.pick(&["GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE", "PATCH"]);
         let size = |random: &mut Random| {
@@ -337,7 +363,11 @@ impl Scenario {
             }
             _ => (None, random.pick(&HOSTS), target, body),
         };
-        let own = if matches!(manner, Manner::Unannounced) { Some(0) } else { own };
+        let own = match manner {
+            Manner::Unannounced => Some(0),
+            Manner::PlainOnTls => Some(400),
+            _ => own,
+        };
         Ask {
             method,
             target,
@@ -353,7 +383,7 @@ impl Scenario {
         }
     }
 
-    fn plan(&self, random: &mut Random, switches: &Switches, calm: bool, upgrade: bool) -> Plan {
+    fn plan(&self, random: &mut Random, switches: &Switches<'_>, calm: bool, upgrade: bool) -> Plan {
         let len = random.pick(&SIZES);
         let len = if switches.small { len.min(4097) } else { len };
         let small_pieces = len > 0 && random.chance(200);
@@ -386,7 +416,7 @@ impl Scenario {
         }
     }
 
-    fn add_raw(&mut self, random: &mut Random, switches: &Switches) {
+    fn add_raw(&mut self, random: &mut Random, switches: &Switches<'_>) {
         let number = self.raws.len();
         let source = |network| SocketAddr::from(([10, network, 1, 1 + number as u8], 50_000 + number as u16));
         let size = random.pick(&SIZES);

@@ -1,6 +1,7 @@
 //! What a scripted client does, and its requests as bytes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringgate::net::Address;
@@ -25,6 +26,8 @@ pub enum Manner {
     StopsInBody,
     /// Sends no PROXY header although one must come.
     Unannounced,
+    /// Speaks plain HTTP where TLS is wanted.
+    PlainOnTls,
     /// The chunked framing of the last request's body breaks in the middle.
     BadBody,
     /// Reads nothing any more after a while.
@@ -50,6 +53,8 @@ pub struct Script {
     pub from: SocketAddr,
     /// Sends a PROXY header (version 2 or 1) that names this source.
     pub proxied: Option<(SocketAddr, bool)>,
+    /// Speaks TLS to a site of this name.
+    pub tls: Option<(Arc<rustls::ClientConfig>, &'static str)>,
     /// Ids of the requests.
     pub asks: Vec<usize>,
     /// Requests in flight at most.

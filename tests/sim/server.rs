@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringgate::net::Address;
@@ -12,6 +13,7 @@ use crate::ledger::{Ask, AskBody, Given, Shared, Wrong};
 use crate::message::{Body, Head, Piece, Reader};
 use crate::pattern::{self, Use};
 use crate::proxy;
+use crate::secure::Secure;
 
 /// How a server is.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Habits {
     pub host: Option<&'static str>,
     /// A PROXY header must come first.
     pub expects_proxy: bool,
+    /// TLS comes behind the PROXY header.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Requests that it may get at a time.
     pub most: Option<usize>,
     /// Echoes bytes instead of speaking HTTP.
@@ -44,6 +48,9 @@ struct Exchange {
 
 struct Link {
     conn: ConnId,
+    secure: Secure,
+    /// A PROXY header as far as it came.
+    announced: Vec<u8>,
     reader: Reader,
     exchange: Option<Exchange>,
     steps: VecDeque<Step>,
@@ -85,6 +92,8 @@ impl Server {
         io.pace(conn, self.habits.reads, self.habits.writes);
         let link = Link {
             conn,
+            secure: self.habits.tls.as_ref().map_or(Secure::Plain, Secure::server),
+            announced: Vec::new(),
             reader: Reader::new(),
             exchange: None,
             steps: VecDeque::new(),
@@ -100,22 +109,22 @@ impl Server {
 
     fn data(&mut self, conn: ConnId, bytes: &[u8], io: &mut ActorIo<'_>) {
         let Some(mut link) = self.links.remove(&conn.number()) else { return };
-        link.reader.push(bytes);
-        let keep = self.understand(&mut link, io);
-        if keep {
+        if self.decrypt(&mut link, bytes, io) && self.understand(&mut link, io) {
             self.links.insert(conn.number(), link);
         }
     }
 
-    /// Goes through what came; false when the connection is gone.
-    fn understand(&self, link: &mut Link, io: &mut ActorIo<'_>) -> bool {
+    /// Takes the PROXY header and TLS away; false when the connection is gone.
+    fn decrypt(&self, link: &mut Link, bytes: &[u8], io: &mut ActorIo<'_>) -> bool {
+        let mut bytes = bytes.to_vec();
         if !link.proxied {
-            match proxy::parse(link.reader.rest()) {
+            link.announced.extend_from_slice(&bytes);
+            match proxy::parse(&link.announced) {
                 Ok(None) => return true,
                 Ok(Some((source, used))) => {
                     link.proxied = true;
                     link.source = source;
-                    link.reader.skip(used);
+                    bytes = link.announced.split_off(used);
                 }
                 Err(why) => {
                     self.fail(format!("a PROXY header that is wrong: {why}"));
@@ -123,12 +132,27 @@ impl Server {
                 }
             }
         }
+        match link.secure.received(io, link.conn, &bytes) {
+            Ok(plain) => {
+                link.reader.push(&plain);
+                true
+            }
+            Err(why) => {
+                self.fail(format!("TLS: {why}"));
+                io.close(link.conn);
+                false
+            }
+        }
+    }
+
+    /// Goes through what came; false when the connection is gone.
+    fn understand(&self, link: &mut Link, io: &mut ActorIo<'_>) -> bool {
         loop {
             if let Some(told) = &mut link.tunnel {
                 let bytes = link.reader.take_rest();
                 *told += bytes.len();
                 if !bytes.is_empty() {
-                    io.send(link.conn, &bytes);
+                    link.secure.send(io, link.conn, &bytes);
                 }
                 return true;
             }
@@ -169,7 +193,11 @@ impl Server {
             link.hung = true;
             return;
         }
-        let mistakes = check_head(&ledger.records[id].ask, head, ledger.records[id].client, id);
+        let record = &ledger.records[id];
+        let mut mistakes = check_head(&record.ask, head, record.client, id);
+        if head.get("x-forwarded-proto") != Some(if ledger.tls { "https" } else { "http" }) {
+            mistakes.push("X-Forwarded-Proto is wrong".to_owned());
+        }
         if ledger.records[id].ask.own.is_some_and(|status| status != 413) {
             ledger.fail(format!("request {id} should not have reached a server"));
         }
@@ -256,7 +284,8 @@ impl Server {
         exchange.answering = true;
         let (id, attempt) = (exchange.id, exchange.attempt);
         let wrong = self.ledger.borrow().records[id].given[attempt].wrong;
-        let writer = Writer { ask, id, attempt, steps: &mut link.steps };
+        let tls = self.habits.tls.is_some();
+        let writer = Writer { ask, id, attempt, tls, steps: &mut link.steps };
         writer.write(wrong, &mut self.ledger.borrow_mut());
     }
 
@@ -265,7 +294,7 @@ impl Server {
         while !link.waiting {
             match link.steps.pop_front() {
                 None => return true,
-                Some(Step::Send(bytes)) => io.send(link.conn, &bytes),
+                Some(Step::Send(bytes)) => link.secure.send(io, link.conn, &bytes),
                 Some(Step::Wait(time)) => {
                     link.waiting = true;
                     io.timer(time, u64::from(link.conn.number()) << 20);
@@ -298,7 +327,7 @@ impl Server {
                     drop(ledger);
                     if !keep && !body_seen && !abrupt {
                         // A close with unread bytes would be a reset, which may overtake the answer.
-                        io.shut(link.conn);
+                        link.secure.shut(io, link.conn);
                         link.hung = true;
                         continue;
                     }
@@ -306,7 +335,7 @@ impl Server {
                         self.ledger.borrow_mut().restarts += 1;
                     }
                     if !keep {
-                        io.close(link.conn);
+                        link.secure.close(io, link.conn);
                         return false;
                     }
                     if body_seen {
@@ -338,7 +367,7 @@ impl Server {
                 link.reader.is_between() && link.exchange.as_ref().is_none_or(|e| e.answered && e.body_seen);
             if idle && link.served == served && link.tunnel.is_none() {
                 io.trace(|| "closes a kept connection".to_owned());
-                io.close(link.conn);
+                link.secure.close(io, link.conn);
                 return;
             }
             self.links.insert(number, link);
@@ -387,15 +416,15 @@ impl Actor for Server {
             Happening::Accepted { conn, ends, .. } => self.accepted(conn, ends, io),
             Happening::Data(conn, bytes) => self.data(conn, bytes, io),
             Happening::Eof(conn) => {
-                let Some(link) = self.links.get(&conn.number()) else { return };
+                let Some(link) = self.links.get_mut(&conn.number()) else { return };
                 let busy = link.exchange.as_ref().is_some_and(|exchange| !exchange.answered);
                 if link.tunnel.is_some() {
                     // What is on its way back still leaves.
+                    link.secure.shut(io, conn);
                     self.links.remove(&conn.number());
-                    io.shut(conn);
                 } else if !busy || link.hung {
+                    link.secure.close(io, conn);
                     self.links.remove(&conn.number());
-                    io.close(conn);
                 }
             }
             Happening::Reset(conn, _) => {
