@@ -299,8 +299,14 @@ impl Round {
     }
 }
 
-const ALL: Tuning =
-    Tuning { multishot: true, limit: 64 * 1024, multishot_accept: true, defer: true, lend: 128, gather_us: 50 };
+const ALL: Tuning = Tuning {
+    multishot: true,
+    limit: 64 * 1024,
+    multishot_accept: true,
+    defer: true,
+    lend: 128,
+    gather_us: 100,
+};
 
 macro_rules! uring {
     ($($field:ident: $value:expr),*) => {

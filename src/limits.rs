@@ -53,6 +53,8 @@ pub const IDLE_TIME_DEFAULT: Duration = Duration::from_secs(60);
 pub const PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Bytes that count as progress within one `PROGRESS_TIME_DEFAULT`.
 pub const PROGRESS_BYTES_MIN: u64 = 1024;
+/// An answer that has begun must go on within each such span, while the client takes it. Else the connection closes.
+pub const SERVER_PROGRESS_TIME_DEFAULT: Duration = Duration::from_secs(60);
 /// A connection to a server must stand within this time. Else: another server, then 504.
 pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
 /// The first byte of an answer must come within this time. Else: 504.
@@ -107,7 +109,10 @@ pub const MEMORY_MIN: u64 = 4 * 1024 * 1024;
 /// would be held in pages.
 pub const RECV_LIMIT_BYTES: u32 = 64 * 1024;
 /// Microseconds for which a wait gathers completions while several are expected.
-pub const GATHER_US: u32 = 50;
+pub const GATHER_US: u32 = 100;
+/// A wait gathers at most one in so many of the answers that are on their way: with few of them, each one waits for
+/// nobody.
+pub const GATHER_SHARE: u32 = 3;
 /// Receives that a wait gathers at most.
 pub const GATHER_MAX: u32 = 64;
 /// Pages of one worker that the kernel may hold for receiving.
@@ -118,17 +123,21 @@ pub const CONNECTIONS_DEFAULT: usize = 100_000;
 pub const STARVED_PAGES_MIN: usize = 8;
 /// After an accept failed for want of descriptors, accepting is tried again after this time.
 pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
+/// At start an address that is taken is tried again for this long: a killed process lets go of its sockets late.
+pub const TAKEN_TIME: Duration = Duration::from_secs(1);
+/// How often it is tried meanwhile.
+pub const TAKEN_AGAIN_TIME: Duration = Duration::from_millis(20);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG_MAX: i32 = 4096;
-/// The least accept queue; between the two it is a quarter of what a worker may have open.
-pub const BACKLOG_MIN: i32 = 16;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Entries of a worker's completion queue; the kernel keeps what exceeds it.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 /// The least pages that a worker can live with; fewer: start fails.
 pub const PAGES_MIN: usize = 32;
-/// Open files kept for what is not a connection: listeners, rings, logs, the standard streams.
+/// Open files kept for what is not a connection: logs, certificates, the standard streams, sockets about to be closed.
 pub const DESCRIPTORS_SPARE: u64 = 64;
+/// Open files of each worker beside its listeners: its ring, what wakes it, one to spare.
+pub const DESCRIPTORS_PER_WORKER: u64 = 3;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;

@@ -1,6 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: who a connection is from, said before its first byte.
 //!
-//! [`parse`] takes the first bytes of an accepted connection; [`write`] makes the header for a connection to a server.
+//! [`parse`] takes the first bytes of an accepted connection; [`write()`] makes the header for a connection to a server.
 //! Owns nothing. Always true: v1 is one line of at most 107 bytes with single blanks; a v2 header is no longer than
 //! [`V2_BYTES_MAX`]; whatever is not exactly the format is refused, because the next byte would be read as the protocol
 //! behind it. Source: haproxy.org/download/1.8/doc/proxy-protocol.txt, sections 2.1 and 2.2.

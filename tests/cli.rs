@@ -220,6 +220,41 @@ both_engines! {
         assert!(said.text().contains(&at.to_string()) && said.text().contains("in use"), "{}", said.text());
     }
 
+    fn a_second_start_on_the_same_address_fails(engine) {
+        let server = Server::ok();
+        let at = address();
+        let config = site(at, "", "", &[server.address]);
+        let mut first = Ringgate::start(engine, &config);
+        // Also when it wants all addresses of the host.
+        let everywhere = config.replace(&at.to_string(), &format!("0.0.0.0:{}", at.port()));
+        for (config, address) in [(&config, at.to_string()), (&everywhere, format!("0.0.0.0:{}", at.port()))] {
+            let said = Ringgate::once(Some(config), &["run", "{file}", "--engine", engine.flag()]);
+            assert_ne!(said.code, Some(0));
+            assert!(said.text().contains(&address) && said.text().contains("in use"), "{}", said.text());
+            assert!(said.text().contains(&format!("sport = :{}", at.port())), "{}", said.text());
+        }
+        // What a killed one leaves behind is no hindrance.
+        for _ in 0..3 {
+            assert_eq!(Wire::connect(at).ask(ASK).text(), "ok");
+            first.running.kill();
+            first = Ringgate::start(engine, &config);
+            // The sockets of the killed one may be there a moment longer: what it says is the new one's own.
+            eventually("the new one listens", || first.running.text().contains("workers").then_some(()));
+        }
+    }
+
+    fn listeners_of_one_file_do_not_hinder_each_other(engine) {
+        let at = address();
+        let every = format!("0.0.0.0:{}", at.port());
+        let listen = format!("listen = [\"{at}\", \"{every}\", \"[::]:{}\"]", at.port());
+        let config = site(at, "", "", &[Server::ok().address]).replace(&format!("listen = [\"{at}\"]"), &listen);
+        let said = Ringgate::once(Some(&config), &["check", "{file}"]);
+        assert_eq!(said.code, Some(0), "{}", said.text());
+        let mut gate = Ringgate::start(engine, &config);
+        gate.running.signal("TERM");
+        assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+    }
+
     fn start_up_says_what_listens_where(engine) {
         let (one, two) = (address(), address());
         let config = format!(
@@ -328,15 +363,55 @@ both_engines! {
         let at = address();
         let gate = under(engine, "ulimit -n 256", &site(at, "", "", &[server.address]), at);
         eventually("it says how many connections that allows", || gate.0.text().contains("files").then_some(()));
-        // More connections than files: those that got in are served, and afterwards everything works again.
+        // More connections than files: those that have no place wait for one, and cost nothing meanwhile.
         let mut clients: Vec<Wire> = (0..300).map(|_| Wire::connect(at)).collect();
-        clients.iter_mut().for_each(|client| {
-            let _ = client.send(ASK);
-        });
-        clients[0].patience(Duration::from_secs(2));
-        assert_eq!(clients[0].answer().unwrap().status(), 200);
+        std::thread::sleep(Duration::from_millis(200));
+        let before = gate.0.ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(gate.0.ticks() - before <= 1, "{} ticks", gate.0.ticks() - before);
+        // Each of them is answered, and none is told that there are no files.
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        }
+        for (at, client) in clients.iter_mut().enumerate() {
+            let answer = client.answer().unwrap_or_else(|error| panic!("client {at}: {error}"));
+            assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "client {at}");
+        }
         drop(clients);
         eventually("it serves again", || (curl(&[&format!("http://{at}/")]).status == 200).then_some(()));
+    }
+
+    fn kept_server_connections_do_not_use_up_the_files(engine) {
+        let slow = || {
+            Server::start(|wire| {
+                while let Ok(Some(_)) = wire.request() {
+                    std::thread::sleep(Duration::from_millis(300));
+                    let _ = wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+            })
+        };
+        let servers = [slow(), slow(), slow(), slow()];
+        let at = address();
+        let mut routes = String::new();
+        let mut pools = String::new();
+        for (number, server) in servers.iter().enumerate() {
+            routes += &format!("{{ path = \"/{number}\", pool = \"p{number}\" }}, ");
+            pools += &format!("[pool.p{number}]\nservers = [ {{ address = \"{}\" }} ]\n", server.address);
+        }
+        let config = format!("[http.main]\nlisten = [\"{at}\"]\nroutes = [ {routes} ]\n{pools}");
+        let gate = under(engine, "ulimit -n 256", &config, at);
+        // It says so when both workers listen: one alone has no place for all clients.
+        eventually("all workers listen", || gate.0.text().contains("files may be open").then_some(()));
+        let mut clients: Vec<Wire> = (0..60).map(|_| Wire::connect(at)).collect();
+        // All at once, so that each round needs a connection for each client: with what is kept, more than fits.
+        for path in ["/0", "/1", "/2", "/3", "/0"] {
+            for client in &mut clients {
+                client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                assert_eq!(client.answer().unwrap().status(), 200, "client {number}, {path}");
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{RunArguments, complain, demo, load, say, summary};
+use crate::close::Close;
 use crate::counters::Count;
 use crate::worker::spawn::{Running, Stopper, start};
 
@@ -67,6 +68,9 @@ fn serve(running: Running, signals: Signals) -> ExitCode {
         Ok(()) => {
             let (requests, connections) = (sums.sum(Count::Requests), sums.sum(Count::Accepted));
             say(&format!("stopped: {connections} connections, {requests} requests"));
+            for close in Close::ALL.iter().filter(|close| sums.closed(**close) > 0) {
+                say(&format!("  {:>9}  {:<22}  {}", sums.closed(*close), close.word(), close.about()));
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -276,7 +276,7 @@ impl Default for PoolTimes {
         Self {
             connect: limits::CONNECT_TIME_DEFAULT,
             first_byte: limits::FIRST_BYTE_TIME_DEFAULT,
-            progress: limits::PROGRESS_TIME_DEFAULT,
+            progress: limits::SERVER_PROGRESS_TIME_DEFAULT,
             idle: limits::SERVER_IDLE_TIME_DEFAULT,
             queue: limits::QUEUE_TIME_DEFAULT,
         }

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use socket2::{Domain, SockAddr, Socket};
 
 use super::{ListenOptions, sys};
+use crate::clock::{self, Moment};
+use crate::limits::TAKEN_AGAIN_TIME;
 use crate::net::{Address, Ends};
 
 /// The descriptor of a listener.
@@ -78,6 +80,21 @@ impl Door {
                 Err(error) if sys::accept_goes_on(sys::errno(&error)) => {}
                 Err(_) => return,
             }
+        }
+    }
+}
+
+/// Checks that nobody listens on a TCP address yet: a second process that does would silently get a share of the first
+/// one's connections (SO_REUSEPORT). To be called before the first worker listens. A killed process lets go of its
+/// sockets a little after its end, so a taken address is tried again until `until`. Errors: as [`super::Io::listen`].
+pub fn check_free(address: &Address, v6only: bool, until: Moment) -> io::Result<()> {
+    let Address::Tcp(tcp) = address else { return Ok(()) };
+    loop {
+        match sys::try_bind(*tcp, v6only) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && clock::now() < until => {
+                std::thread::sleep(TAKEN_AGAIN_TIME);
+            }
+            result => return result.map_err(|error| sys::advise_listen(address, &error)),
         }
     }
 }

@@ -83,6 +83,8 @@ pub struct Epoll {
     reserve: usize,
     sockets: Table<Socket>,
     listeners: Table<Listener>,
+    /// How many connections may be accepted.
+    room: usize,
     /// The chains that are to be sent.
     chains: Table<Chain>,
     /// Sockets with a chain to try.
@@ -114,6 +116,7 @@ impl Epoll {
             reserve: (pages_max / 8).min(32),
             sockets: Table::new(),
             listeners: Table::new(),
+            room: usize::MAX,
             chains: Table::new(),
             sends: Vec::new(),
             recvs: Vec::new(),
@@ -246,6 +249,9 @@ impl Epoll {
 
     fn on_socket(&mut self, id: SockId, what: Happened, done: &mut Vec<Done>) {
         let Some(socket) = self.sockets.get_mut(id) else { return };
+        // Bytes, and even the end, may come with the edge that tells of the connect.
+        socket.readable |= what.readable || what.failed || what.shut;
+        socket.shut |= what.shut || what.failed;
         if socket.phase == Phase::Connecting {
             if what.writable || what.failed {
                 let asked = socket.fd.as_ref().map(|fd| SockRef::from(fd).take_error());
@@ -258,8 +264,6 @@ impl Epoll {
             }
             return;
         }
-        socket.readable |= what.readable || what.failed || what.shut;
-        socket.shut |= what.shut || what.failed;
         if what.writable || what.failed {
             socket.writable = true;
         }
@@ -295,7 +299,7 @@ impl Epoll {
     fn on_listener(&mut self, slot: SockId, done: &mut Vec<Done>) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(slot) else { return };
-            if !listener.accepting {
+            if !listener.accepting || self.room == 0 {
                 return;
             }
             let id = listener.id;
@@ -306,7 +310,10 @@ impl Epoll {
                 Ok((fd, ends)) => self.adopt(fd, Phase::Open).map(|sock| (sock, ends)),
             };
             match accepted {
-                Ok((sock, ends)) => done.push(Done::Accepted { listener: id, sock, ends }),
+                Ok((sock, ends)) => {
+                    self.room -= 1;
+                    done.push(Done::Accepted { listener: id, sock, ends });
+                }
                 Err(errno) => {
                     self.watch(id, false);
                     done.push(Done::AcceptFailed { listener: id, errno });
@@ -366,6 +373,10 @@ impl Io for Epoll {
 
     fn pause(&mut self, id: ListenerId) {
         self.watch(id, false);
+    }
+
+    fn allow(&mut self, connections: usize) {
+        self.room = connections;
     }
 
     fn unlisten(&mut self, id: ListenerId) {

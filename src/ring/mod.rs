@@ -26,6 +26,7 @@ pub mod uring;
 
 use std::io;
 
+pub use self::door::check_free;
 pub use self::epoll::Epoll;
 pub use self::host::{cores, pin};
 pub use self::sys::raise_open_files;
@@ -137,6 +138,10 @@ pub trait Io {
     /// Stops accepting; new connections wait in the kernel's queue.
     fn pause(&mut self, id: ListenerId);
 
+    /// How many connections may be accepted from now on, over all listeners, until this is called again (without it:
+    /// any number). A ring may accept one more per listener, whose accept was in flight already.
+    fn allow(&mut self, _connections: usize) {}
+
     /// Accepts what is in the queue already (it comes as [`Done::Accepted`]), then closes the listening socket.
     fn unlisten(&mut self, id: ListenerId);
 
@@ -169,6 +174,10 @@ pub trait Io {
 
     /// Wakes this ring from other threads.
     fn waker(&self) -> std::sync::Arc<dyn Wake>;
+
+    /// Says how many server connections are in use: where many answers are on their way, the next turn may wait a
+    /// moment to collect several of them.
+    fn crowd(&mut self, _in_use: usize) {}
 
     /// Submits, waits until something happened or `until` is reached, collects, and returns the time.
     fn turn(&mut self, until: Moment, done: &mut Vec<Done>) -> io::Result<Moment>;

@@ -53,6 +53,16 @@ pub(super) fn listen_tcp(
     open().map_err(|error| advise_listen(&Address::Tcp(address), &error))
 }
 
+/// Binds an address and lets go of it. Fails while another socket listens there, even one with SO_REUSEPORT.
+pub(super) fn try_bind(address: SocketAddr, v6only: bool) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v6only)?;
+    }
+    socket.bind(&SockAddr::from(address))
+}
+
 /// What to do when listening on an address failed.
 pub(super) fn advise_listen(address: &Address, error: &io::Error) -> io::Error {
     let port = if let Address::Tcp(address) = address { address.port() } else { 0 };

@@ -7,7 +7,7 @@
 //!
 //! A receive that is armed takes bytes that nobody asked for yet. They are held in the socket. So that a slow reader's
 //! other side cannot fill the pool this way, one arming takes at most [`Tuning::limit`] bytes (kernel 6.17), and on
-//! older kernels it is cancelled when [`HELD_MAX`] pages are held; it is armed again when the held bytes were asked for.
+//! older kernels it is cancelled when `HELD_MAX` pages are held; it is armed again when the held bytes were asked for.
 #![allow(unsafe_code)]
 
 mod accept;
@@ -34,11 +34,14 @@ use super::{Done, Failure, Io, ListenOptions, Wake, sys};
 use crate::buf::{Chain, Pool};
 use crate::clock::{self, Moment};
 use crate::ids::{ListenerId, SockId};
-use crate::limits::{CHAIN_CHUNKS_MAX, GATHER_MAX, LENT_PAGES_MAX, RECV_BYTES};
+use crate::limits::{CHAIN_CHUNKS_MAX, GATHER_MAX, GATHER_SHARE, LENT_PAGES_MAX, RECV_BYTES};
 use crate::net::{Address, Errno};
 
 /// Pages that a socket may hold unasked before its receive is cancelled, on kernels without a limit for one arming.
 const HELD_MAX: usize = 2;
+
+/// Pages that are lent while they come back full: 512 KiB, about half of a core's own cache.
+const LEND_BULK: usize = 32;
 
 /// Pages that a quiet ring lends to the kernel for receiving.
 const LEND_MIN: usize = 16;
@@ -58,14 +61,19 @@ pub struct Uring {
     lend_goal: usize,
     /// The most pages that a recent turn used.
     lend_peak: usize,
+    /// The last turn's receives filled their pages more than half.
+    bulk: bool,
     /// Sends that this turn hands over.
     sends_new: u32,
     /// Receives that completed in the last turn that had any.
     received_last: u32,
+    /// Server connections in use.
+    crowd: u32,
     buffers: ManuallyDrop<Buffers>,
     sends: ManuallyDrop<Sends>,
     sockets: Table<Socket>,
     listeners: Table<Listener>,
+    room: accept::Room,
     /// Sockets that may have something to say without the kernel: held bytes, or an end, that were asked for.
     ready: Vec<SockId>,
     /// Sockets that are gone and not reported yet.
@@ -104,12 +112,15 @@ impl Uring {
             lend_max: (pages_max / 4).min(tuning.lend).clamp(1, LENT_PAGES_MAX),
             lend_goal: 0,
             lend_peak: 0,
+            bulk: false,
             sends_new: 0,
             received_last: 0,
+            crowd: 0,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Sends::default()),
             sockets: Table::new(),
             listeners: Table::new(),
+            room: accept::Room::default(),
             ready: Vec::new(),
             gone: Vec::new(),
             leftover: Vec::new(),
@@ -192,7 +203,9 @@ impl Uring {
         let before = self.buffers.len();
         let used = self.lend_goal.saturating_sub(before);
         self.lend_peak = used.max(self.lend_peak - self.lend_peak / 16);
-        self.lend_goal = (2 * self.lend_peak).max(LEND_MIN).min(self.lend_max);
+        // Full pages are read again by the send that follows: those of one turn should still be in the cache then.
+        let most = if self.bulk { LEND_BULK } else { self.lend_max };
+        self.lend_goal = (2 * self.lend_peak).max(LEND_MIN).min(most);
         while self.buffers.len() < self.lend_goal && self.pool.available() > self.reserve {
             let Some(page) = self.pool.take() else { break };
             self.buffers.lend(page);
@@ -299,7 +312,8 @@ impl Uring {
     /// (23,000 requests/s became 40,000 where the servers' core was the bottleneck). A wait is never much longer for it:
     /// see [`Tuning::gather_us`].
     fn expected(&self) -> u32 {
-        if self.tuning.gather_us == 0 { 1 } else { self.sends_new + self.received_last.clamp(1, GATHER_MAX) }
+        let together = self.received_last.min(self.crowd / GATHER_SHARE).min(GATHER_MAX);
+        if self.tuning.gather_us == 0 || together < 2 { 1 } else { self.sends_new + together }
     }
 
     /// How long this turn may wait: `None` for as long as it takes.
@@ -323,6 +337,10 @@ impl Io for Uring {
 
     fn pause(&mut self, id: ListenerId) {
         self.suspend(id);
+    }
+
+    fn allow(&mut self, connections: usize) {
+        self.make_room(connections);
     }
 
     fn unlisten(&mut self, id: ListenerId) {
@@ -417,6 +435,10 @@ impl Io for Uring {
         self.close(sock);
     }
 
+    fn crowd(&mut self, in_use: usize) {
+        self.crowd = in_use as u32;
+    }
+
     fn pool(&mut self) -> &mut Pool {
         &mut self.pool
     }
@@ -459,9 +481,14 @@ impl Io for Uring {
 
         let mut completions = std::mem::take(&mut self.completions);
         completions.extend(self.ring.completion().map(Completion::from));
-        let received = completions.iter().filter(|completion| completion.is_recv()).count();
+        let (mut received, mut bytes) = (0, 0);
+        for completion in completions.iter().filter(|completion| completion.is_recv()) {
+            received += 1;
+            bytes += completion.result.max(0) as usize;
+        }
         if received > 0 {
-            self.received_last = received as u32;
+            self.received_last = received;
+            self.bulk = bytes > received as usize * RECV_BYTES / 2;
         }
         for completion in completions.drain(..) {
             self.on_completion(completion, done);

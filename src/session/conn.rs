@@ -148,9 +148,10 @@ impl Conn {
         self.eof
     }
 
-    /// True after the end of a TLS stream without `close_notify`, and after the end of any plain stream cut by an error.
+    /// True after an end that may have cut the stream: of TLS without `close_notify`, of a plain one after sending failed
+    /// (a reset is told once, and when the send hears of it the receive finds an end like any other).
     pub fn is_truncated(&self) -> bool {
-        self.eof && self.tls.as_ref().is_some_and(|secure| !secure.pipe.peer_closed())
+        self.eof && self.tls.as_ref().map_or(self.deaf, |secure| !secure.pipe.peer_closed())
     }
 
     /// True when sending failed.
@@ -218,7 +219,7 @@ impl Conn {
                 self.in_flight = u32::try_from(chain.len()).unwrap_or(u32::MAX);
                 self.sending = true;
                 cx.ops.push(Op::Send(leg, chain));
-            } else if self.shut_wanted && self.pending() == 0 {
+            } else if self.shut_wanted && self.pending() == 0 && (self.notified || self.tls.is_none()) {
                 self.shut = true;
                 cx.ops.push(Op::Shut(leg));
             }
@@ -243,8 +244,11 @@ impl Conn {
                     Err(_) => self.deaf = true,
                 }
             } else if self.notify_wanted && !self.notified {
-                self.notified = true;
-                self.deaf = secure.pipe.close_notify(&mut secure.sealed, cx.pool).is_err();
+                match secure.pipe.close_notify(&mut secure.sealed, cx.pool) {
+                    Ok(()) => self.notified = true,
+                    Err(TlsError::Starved) => cx.starved = true,
+                    Err(_) => self.deaf = true,
+                }
             }
         }
         secure.sealed.take_chain()
@@ -277,3 +281,6 @@ pub fn push_or_copy(queue: &mut Queue, chunk: Chunk, pool: &mut Pool) {
         queue.push(chunk, pool);
     }
 }
+
+#[cfg(test)]
+mod tests;

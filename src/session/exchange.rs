@@ -74,6 +74,8 @@ pub struct Exchange {
     pub closing: bool,
     /// Our answer's head was queued to the client.
     pub started: bool,
+    /// The end of the connection ends the answer: cut, it looks complete unless the connection is reset.
+    pub until_close: bool,
     /// Index of the route within the block.
     route: usize,
     method: Method,
@@ -112,6 +114,7 @@ impl Exchange {
             body,
             closing,
             started: false,
+            until_close: false,
             route,
             method: request.method,
             version: request.version,
@@ -133,13 +136,6 @@ impl Exchange {
     /// Bounds the request's body, for one whose length is not known beforehand.
     pub const fn limit_body(&mut self, bytes_max: u64) {
         self.body_bytes_max = bytes_max;
-    }
-
-    /// Whether the answer can be cut without the client noticing, unless its connection is reset.
-    pub const fn cut_looks_complete(&self) -> bool {
-        self.started
-            && matches!(self.answer_body, BodyIn::UntilClose | BodyIn::Chunked(_))
-            && matches!(self.answer_out, BodyOut::Raw)
     }
 
     /// Whether the next move is the client's: more of its body.
@@ -346,6 +342,7 @@ impl Exchange {
         }
         self.closing = last;
         self.started = true;
+        self.until_close = framing == OutFraming::UntilClose;
         self.server_keeps = response.keep_alive && !matches!(body, BodyIn::UntilClose);
         self.answer = if body.is_done() { Answer::Complete } else { Answer::Body };
         self.answer_body = body;

@@ -7,7 +7,7 @@
 //!
 //! What goes in: events. What comes out: requests understood one by one, each of them an [`Exchange`] or an answer of
 //! our own, and in the end a reason from `close.rs`. It owns: the client's connection, its deadlines, and the exchange in
-//! progress. Always true: answers leave in the order of the requests; a failure goes through [`HttpSession::fail`].
+//! progress. Always true: answers leave in the order of the requests; a failure goes through `HttpSession::fail`.
 
 use arrayvec::ArrayString;
 
@@ -26,7 +26,7 @@ use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
-use super::request::Begun;
+use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op};
@@ -74,6 +74,8 @@ pub struct HttpSession {
     pub(super) closing: bool,
     /// The client announced the end itself and owes nothing: no lingering.
     pub(super) client_ends: bool,
+    /// The end of the connection ends the answer that is leaving: cut, it would look complete.
+    until_close: bool,
     /// A part of a head came.
     pub(super) head_begun: bool,
     /// Bytes of a request may follow that nobody is going to read.
@@ -99,6 +101,7 @@ impl HttpSession {
             lingered: 0,
             closing: false,
             client_ends: false,
+            until_close: false,
             head_begun: false,
             owing: true,
             method: Method::Get,
@@ -286,6 +289,7 @@ impl HttpSession {
         let outcome = act(&mut exchange, &mut around, cx);
         self.closing = exchange.closing;
         self.owing = !exchange.body.is_done();
+        self.until_close = exchange.until_close;
         self.exchange = Some(exchange);
         match outcome {
             Outcome::Going => {}
@@ -362,18 +366,13 @@ impl HttpSession {
 
     /// Understands one head and begins to answer it.
     fn run_head(&mut self, cx: &mut Cx<'_>) -> bool {
+        // A client that only asks must not fill the memory: answers leave before the next request is understood.
         let full = self.front.pending() >= cx.window() || self.front.pending_pages() >= OUTBOX_PAGES_MAX;
         if full && !self.front.inbox.is_empty() {
-            // Its answers wait to be read: no further request is understood before some have left.
             return false;
         }
         let Some(mut chunk) = self.front.inbox.pop() else {
-            if self.front.is_eof() {
-                // Its last answer may still be leaving.
-                cx.counters.close(Close::ClientClosed);
-                self.flush(false);
-            }
-            return false;
+            return self.front.is_eof() && self.leave(cx);
         };
         let bounds = &self.site(cx).limits;
         let limits = HeadLimits {
@@ -395,12 +394,14 @@ impl HttpSession {
         };
         if !matches!(begun, Begun::Starved) {
             chunk.advance(used);
+            cx.counters.add(Count::Requests, u64::from(used > 0));
         }
         self.front.inbox.push_front(chunk, cx.pool);
         self.head_begun &= used == 0;
         match begun {
             Begun::NeedMore => self.more_head(cx),
             Begun::Starved => {
+                self.requests -= 1;
                 cx.starved = true;
                 false
             }
@@ -428,12 +429,19 @@ impl HttpSession {
             self.head_begun = true;
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         }
-        if self.front.is_eof() {
-            // Its last answer may still be leaving.
-            cx.counters.close(Close::ClientGone);
-            self.flush(false);
+        self.front.is_eof() && self.leave(cx)
+    }
+
+    /// The client asks nothing more: what is queued for it still leaves.
+    fn leave(&mut self, cx: &mut Cx<'_>) -> bool {
+        let close = if self.head_begun { Close::ClientGone } else { Close::ClientClosed };
+        if self.front.is_flushed() {
+            self.end(close, cx);
+            return false;
         }
-        false
+        cx.counters.close(close);
+        self.flush(false);
+        true
     }
 
     /// Waits for the next request.
@@ -460,15 +468,24 @@ impl HttpSession {
 
     /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
     pub(super) fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
-        let exchange = self.exchange.as_ref();
-        let started = exchange.is_some_and(|exchange| exchange.started);
-        let cut =
-            self.phase == Phase::Tunnel || exchange.is_some_and(|exchange| exchange.cut_looks_complete());
-        self.drop_exchange(cx);
+        if self.phase == Phase::Tunnel {
+            // A broken side is shown to the other as broken.
+            cx.counters.close(close);
+            self.drop_exchange(cx);
+            return self.leave_with(Op::Reset(Leg::Front), cx);
+        }
+        let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
         let status = if started || self.front.is_deaf() { None } else { close.status() };
         let Some(status) = status else {
-            return if cut { self.reset(close, cx) } else { self.end(close, cx) };
+            if self.until_close || self.front.is_deaf() || self.front.is_flushed() {
+                return self.end(close, cx);
+            }
+            // What is queued still leaves: it may be of an earlier, complete answer. The cut shows in the framing.
+            cx.counters.close(close);
+            self.drop_exchange(cx);
+            return self.flush(self.owing);
         };
+        self.drop_exchange(cx);
         let page = self.site(cx).error_pages.get(&status);
         let own = page.map_or(Own::Status(status), Own::Page);
         if matches!(self.answer(&own, cx), Begun::Starved) {
@@ -496,7 +513,6 @@ impl HttpSession {
         self.front.inbox.clear(cx.pool);
         if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
             self.close(cx);
-            return false;
         }
         false
     }
@@ -525,24 +541,20 @@ impl HttpSession {
             return;
         }
         cx.counters.close(close);
+        let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed());
         self.drop_exchange(cx);
-        self.close(cx);
-    }
-
-    fn reset(&mut self, close: Close, cx: &mut Cx<'_>) {
-        cx.counters.close(close);
-        self.drop_exchange(cx);
-        self.front.clear(cx.pool);
-        self.phase = Phase::Closed;
-        self.deadlines = Deadlines::default();
-        cx.ops.push(Op::Reset(Leg::Front));
+        self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
     }
 
     pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
+        self.leave_with(Op::Close(Leg::Front), cx);
+    }
+
+    fn leave_with(&mut self, op: Op, cx: &mut Cx<'_>) {
         self.front.clear(cx.pool);
         self.phase = Phase::Closed;
         self.deadlines = Deadlines::default();
-        cx.ops.push(Op::Close(Leg::Front));
+        cx.ops.push(op);
     }
 
     fn client_lost(&mut self, cx: &mut Cx<'_>) {
@@ -567,15 +579,4 @@ impl HttpSession {
         }
         self.closing = true;
     }
-}
-
-fn address_text(ends: &Ends) -> ArrayString<46> {
-    use std::fmt::Write;
-    let mut text = ArrayString::new();
-    let written = match ends.client {
-        Some(client) => write!(text, "{}", client.ip().to_canonical()),
-        None => write!(text, "unix"),
-    };
-    debug_assert!(written.is_ok(), "46 bytes hold every address");
-    text
 }

@@ -3,13 +3,15 @@
 //! What goes in: a head, parsed. What comes out: an [`Exchange`] with a server, an answer of our own, or a reason to refuse
 //! it. It owns nothing. Always true: what goes to a server is written anew from what was parsed.
 
+use arrayvec::ArrayString;
+
 use crate::buf::Chunk;
 use crate::close::Close;
 use crate::config::model::{Action, Http, contains};
-use crate::counters::Count;
 use crate::http::h1::write::{Forward, write_request};
 use crate::http::message::{Framing, Request};
 use crate::http::rules::FieldRules;
+use crate::net::Ends;
 use crate::tls::{ClientCertificate, Pipe};
 
 use super::Cx;
@@ -47,7 +49,6 @@ impl HttpSession {
         let more = request.keep_alive && !cx.draining && self.requests < site.limits.requests_max;
         self.closing = !more;
         self.client_ends = !request.keep_alive && body.is_done();
-        cx.counters.add(Count::Requests, 1);
         if request.expect_other {
             return Begun::Failed(Close::ExpectationFailed);
         }
@@ -139,4 +140,16 @@ impl HttpSession {
         }
         Begun::Answered
     }
+}
+
+/// The client's address as text, for the forwarded fields.
+pub(super) fn address_text(ends: &Ends) -> ArrayString<46> {
+    use std::fmt::Write;
+    let mut text = ArrayString::new();
+    let written = match ends.client {
+        Some(client) => write!(text, "{}", client.ip().to_canonical()),
+        None => write!(text, "unix"),
+    };
+    debug_assert!(written.is_ok(), "46 bytes hold every address");
+    text
 }

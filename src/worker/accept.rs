@@ -5,14 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::Config;
 use crate::counters::Count;
 use crate::ids::{ListenerId, SockId};
-use crate::limits::{ACCEPT_AGAIN_TIME, BACKLOG_MAX, BACKLOG_MIN};
+use crate::limits::{ACCEPT_AGAIN_TIME, BACKLOG_MAX};
 use crate::net::{Ends, Errno};
 use crate::ring::{Io, ListenOptions};
 use crate::session::{Cx, Session};
@@ -27,7 +26,8 @@ pub struct Accept {
     share: usize,
     paused: bool,
     again: Moment,
-    /// Accepted before accepting was paused: they wait here as if in the kernel's queue.
+    /// Accepted in the same turn as the last that has a place: they wait here as if in the kernel's queue. At most one
+    /// per listener (see [`Io::allow`]).
     waiting: VecDeque<(ListenerId, SockId, Ends)>,
 }
 
@@ -40,16 +40,19 @@ impl Accept {
 
     /// Opens all listeners.
     pub fn listen<I: Io>(&mut self, io: &mut I, config: &Config) -> io::Result<()> {
+        io.allow(self.share);
         for (at, listener) in config.listeners.iter().enumerate() {
-            // What one turn may accept beyond the share waits in `waiting`: not many more than this.
-            let backlog =
-                i32::try_from(self.share / 4).unwrap_or(BACKLOG_MAX).clamp(BACKLOG_MIN, BACKLOG_MAX);
-            let options = ListenOptions { v6only: listener.v6only, backlog };
+            let options = ListenOptions { v6only: listener.v6only, backlog: BACKLOG_MAX };
             let id = ListenerId(u32::try_from(at).unwrap_or(u32::MAX));
             io.listen(id, &listener.address, &options)?;
             self.listeners = id.0 + 1;
         }
         Ok(())
+    }
+
+    /// Sockets that the worker may have open: a client's and a server's for each connection.
+    pub const fn sockets_max(&self) -> usize {
+        self.share.saturating_mul(2)
     }
 
     /// When accepting is worth another try.
@@ -65,7 +68,7 @@ impl Accept {
 
 impl<I: Io> Worker<I> {
     pub(super) fn on_accepted(&mut self, listener: ListenerId, sock: SockId, ends: Ends) {
-        self.owners.opened(sock, Owner::Nobody);
+        self.owners.opened(sock, Owner::Waiting);
         if self.sessions.len() >= self.accept.share {
             self.accept.waiting.push_back((listener, sock, ends));
         } else {
@@ -142,16 +145,16 @@ impl<I: Io> Worker<I> {
         {
             self.begin_session(listener, sock, ends);
         }
-        let due = self.accept.again <= self.now;
-        let room = self.sessions.len() < self.accept.share;
-        if self.accept.paused && room && (due || !self.accept.again.is_set()) && !self.drain.is_on() {
-            self.accept.paused = false;
+        let room = self.accept.share.saturating_sub(self.sessions.len() + self.accept.waiting.len());
+        self.io.allow(room);
+        if self.accept.again <= self.now {
             self.accept.again = Moment::NEVER;
+        }
+        if self.accept.paused && room > 0 && !self.accept.again.is_set() && !self.drain.is_on() {
+            self.accept.paused = false;
             for id in self.accept.listeners() {
                 self.io.accept(id);
             }
-        } else if due {
-            self.accept.again = self.now + Duration::from_millis(100);
         }
     }
 }

@@ -66,6 +66,13 @@ impl IdleStore {
         Some(list.remove(at))
     }
 
+    /// Takes the connection out that is unused for longest.
+    pub fn oldest(&mut self) -> Option<Parked> {
+        let lists = self.servers.iter_mut().filter(|list| !list.is_empty());
+        let list = lists.min_by_key(|list| list.first().map(|parked| parked.since))?;
+        Some(list.remove(0))
+    }
+
     /// When the next connection may be too old.
     pub const fn next_sweep(&self) -> Moment {
         self.next_sweep
@@ -126,5 +133,16 @@ mod tests {
         let old = store.sweep(Moment(32_000_000_000), |_| time);
         assert_eq!(old.iter().map(|parked| parked.sock.slot).collect::<Vec<_>>(), [1]);
         assert_eq!(store.next_sweep(), Moment(33_000_000_000));
+    }
+
+    #[test]
+    fn the_oldest_of_all_servers_goes_first() {
+        let mut store = IdleStore::new(3);
+        let time = Duration::from_secs(30);
+        for (slot, server, since) in [(0, 0, 2), (1, 0, 4), (2, 2, 1), (3, 2, 3)] {
+            assert!(store.put(ServerId(server), parked(slot, since), 9, time).is_none());
+        }
+        let order: Vec<u32> = std::iter::from_fn(|| store.oldest()).map(|parked| parked.sock.slot).collect();
+        assert_eq!(order, [2, 0, 3, 1]);
     }
 }

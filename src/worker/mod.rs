@@ -51,6 +51,10 @@ pub struct Worker<I: Io> {
     ops: Vec<Op>,
     pending: VecDeque<(SessionId, Event)>,
     starved: Vec<SessionId>,
+    /// Sessions with a server connection.
+    servers_in_use: usize,
+    /// Connects that found no descriptor free, while some are about to be.
+    late: Vec<(SessionId, Leg, ServerId)>,
     accept: accept::Accept,
     drain: drain::Drain,
 }
@@ -74,6 +78,8 @@ impl<I: Io> Worker<I> {
             ops: Vec::new(),
             pending: VecDeque::new(),
             starved: Vec::new(),
+            servers_in_use: 0,
+            late: Vec::new(),
             accept: accept::Accept::new(&config, shared.workers()),
             drain: drain::Drain::default(),
             config,
@@ -96,6 +102,7 @@ impl<I: Io> Worker<I> {
     pub fn turn(&mut self) -> io::Result<bool> {
         let until = self.next_wake();
         let mut done = std::mem::take(&mut self.done);
+        self.io.crowd(self.servers_in_use);
         self.now = self.io.turn(until, &mut done)?;
         self.counters().add(Count::Turns, 1);
         self.date.refresh(self.now);
@@ -103,6 +110,7 @@ impl<I: Io> Worker<I> {
             self.on_done(happening);
         }
         self.done = done;
+        self.connect_late();
         self.run_deadlines();
         self.feed_starved();
         self.sweep_idle();
@@ -151,11 +159,11 @@ impl<I: Io> Worker<I> {
             Done::Received { sock, chain } => match self.owners.get(sock) {
                 Owner::Session(id, leg) => self.tell(id, Event::Received(leg, chain)),
                 Owner::Idle(server) => self.idle_received(server, sock, chain),
-                Owner::Nobody => self.io.pool().give_chain(chain),
+                Owner::Nobody | Owner::Waiting => self.io.pool().give_chain(chain),
             },
             Done::Sent { sock, chain, bytes } => match self.owners.get(sock) {
                 Owner::Session(id, leg) => self.tell(id, Event::Sent(leg, chain, bytes)),
-                Owner::Idle(_) | Owner::Nobody => self.io.pool().give_chain(chain),
+                Owner::Idle(_) | Owner::Nobody | Owner::Waiting => self.io.pool().give_chain(chain),
             },
             Done::Eof { sock } => self.forward_or_drop(sock, Event::Eof),
             Done::Failed { sock, what: Failure::Connect, errno } => {
@@ -194,7 +202,7 @@ impl<I: Io> Worker<I> {
                 }
                 self.close_sock(sock);
             }
-            Owner::Nobody => {}
+            Owner::Nobody | Owner::Waiting => {}
         }
     }
 
@@ -323,13 +331,40 @@ impl<I: Io> Worker<I> {
             self.pending.push_back((id, Event::Adopted(leg, parked.conn)));
             return;
         }
+        if self.owners.open() - self.owners.closing() >= self.accept.sockets_max() {
+            self.close_oldest_idle();
+        }
         match self.io.connect(&self.config.servers[server.index()].address) {
             Ok(sock) => {
                 self.owners.opened(sock, Owner::Session(id, leg));
                 self.set_back(id, leg, sock);
             }
+            Err(errno)
+                if errno.is_out_of_descriptors()
+                    && (self.close_oldest_idle() || self.owners.closing() > 0) =>
+            {
+                self.late.push((id, leg, server));
+            }
             Err(errno) => self.pending.push_back((id, Event::Refused(leg, errno))),
         }
+    }
+
+    /// Tries the connects again that found no descriptor: one for each that was closed meanwhile.
+    fn connect_late(&mut self) {
+        for (id, leg, server) in std::mem::take(&mut self.late) {
+            if self.sessions.get(id).is_some() {
+                self.connect(id, leg, server, Reuse::Never);
+            }
+        }
+        self.run_pending();
+    }
+
+    /// Closes the unused server connection that is the oldest; false when there is none.
+    fn close_oldest_idle(&mut self) -> bool {
+        let Some(mut oldest) = self.idle.oldest() else { return false };
+        oldest.conn.clear(self.io.pool());
+        self.close_sock(oldest.sock);
+        true
     }
 
     fn park(&mut self, id: SessionId, leg: Leg, server: ServerId, mut conn: Box<Conn>) {
@@ -433,11 +468,15 @@ impl<I: Io> Worker<I> {
     }
 
     fn take_sock(&mut self, id: SessionId, leg: Leg) -> Option<SockId> {
+        self.late.retain(|(session, late, _)| (*session, *late) != (id, leg));
         let sock = self.sock_of(id, leg)?;
         let entry = self.sessions.get_mut(id)?;
         match leg {
             Leg::Front => entry.front = None,
-            Leg::Back(_) => entry.back = None,
+            Leg::Back(_) => {
+                entry.back = None;
+                self.servers_in_use -= 1;
+            }
         }
         Some(sock)
     }
@@ -446,6 +485,7 @@ impl<I: Io> Worker<I> {
         if let Some(entry) = self.sessions.get_mut(id) {
             assert!(entry.back.is_none(), "a session has one server connection at a time");
             entry.back = Some((leg, sock));
+            self.servers_in_use += 1;
         }
     }
 

@@ -14,6 +14,8 @@ use crate::session::{Leg, Session};
 pub enum Owner {
     /// Nobody: it is being closed.
     Nobody,
+    /// Nobody yet: it was accepted and waits for a place.
+    Waiting,
     /// A leg of a session.
     Session(SessionId, Leg),
     /// The worker's store of unused server connections.
@@ -25,6 +27,7 @@ pub enum Owner {
 pub struct Owners {
     slots: Vec<(u32, Owner)>,
     open: usize,
+    closing: usize,
 }
 
 impl Owners {
@@ -42,6 +45,7 @@ impl Owners {
         if let Some(slot) = self.slots.get_mut(sock.index())
             && slot.0 == sock.generation
         {
+            self.closing += usize::from(owner == Owner::Nobody && slot.1 != Owner::Nobody);
             slot.1 = owner;
         }
     }
@@ -59,11 +63,17 @@ impl Owners {
         assert!(self.open > 0, "more sockets closed than opened");
         self.set(sock, Owner::Nobody);
         self.open -= 1;
+        self.closing -= 1;
     }
 
     /// Sockets that are not closed yet.
     pub const fn open(&self) -> usize {
         self.open
+    }
+
+    /// Sockets of nobody that are not closed yet.
+    pub const fn closing(&self) -> usize {
+        self.closing
     }
 }
 

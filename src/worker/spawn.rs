@@ -13,7 +13,9 @@ use crate::close::Close;
 use crate::config::model::{Config, Engine};
 use crate::counters::Count;
 use crate::ids::WorkerId;
-use crate::limits::{DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, WORKERS_MAX};
+use crate::limits::{
+    DESCRIPTORS_PER_WORKER, DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, TAKEN_TIME, WORKERS_MAX,
+};
 use crate::ring::{self, Epoll, Io, Uring};
 
 use super::Worker;
@@ -146,13 +148,18 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let engine = choose(config.workers.engine, &mut notes)?;
     let cores = ring::cores();
     let count = config.workers.count.unwrap_or_else(|| default_count(&cores)).clamp(1, WORKERS_MAX);
-    let config = fit_descriptors(config, &mut notes);
+    let config = fit_descriptors(config, count, &mut notes);
     let pages = (config.limits.memory_max / PAGE_BYTES as u64) as usize / count;
     if pages < PAGES_MIN {
         return Err(StartError(format!(
             "memory_max is too small for {count} workers: {pages} pages of {PAGE_BYTES} bytes each, at least {PAGES_MIN} \
              are needed; raise [limits] memory_max or lower [workers] count"
         )));
+    }
+    let until = clock::now() + TAKEN_TIME;
+    for listener in &config.listeners {
+        let free = ring::check_free(&listener.address, listener.v6only, until);
+        free.map_err(|error| StartError(error.to_string()))?;
     }
     let shared = Arc::new(Shared::new(Arc::new(config), count));
     let (ready, listening) = mpsc::channel();
@@ -233,9 +240,11 @@ fn default_count(cores: &[usize]) -> usize {
 }
 
 /// Raises the limit of open files and lowers `connections_max` to what fits: a proxied connection needs two.
-fn fit_descriptors(mut config: Config, notes: &mut Vec<String>) -> Config {
+fn fit_descriptors(mut config: Config, workers: usize, notes: &mut Vec<String>) -> Config {
     let Ok(files) = ring::raise_open_files() else { return config };
-    let fits = (files.saturating_sub(DESCRIPTORS_SPARE) / 2).max(1);
+    let per_worker = DESCRIPTORS_PER_WORKER + config.listeners.len() as u64;
+    let spare = DESCRIPTORS_SPARE + per_worker * workers as u64;
+    let fits = (files.saturating_sub(spare) / 2).max(1);
     let fits = usize::try_from(fits).unwrap_or(usize::MAX);
     if fits < config.limits.connections_max {
         notes.push(format!(

@@ -127,7 +127,7 @@ pub fn site(at: SocketAddr, http: &str, pool: &str, servers: &[SocketAddr]) -> S
     )
 }
 
-/// All TCP addresses under `listen` of a configuration.
+/// All IPv4 addresses under `listen` of a configuration.
 fn listen_addresses(config: &str) -> Vec<SocketAddr> {
     let table: toml::Table = config.parse().unwrap();
     let mut addresses = Vec::new();
@@ -135,7 +135,8 @@ fn listen_addresses(config: &str) -> Vec<SocketAddr> {
         let Some(blocks) = table.get(kind).and_then(|blocks| blocks.as_table()) else { continue };
         for block in blocks.values() {
             let listen = block.get("listen").and_then(|listen| listen.as_array()).into_iter().flatten();
-            addresses.extend(listen.filter_map(|address| address.as_str()?.parse::<SocketAddr>().ok()));
+            let parsed = listen.filter_map(|address| address.as_str()?.parse::<SocketAddr>().ok());
+            addresses.extend(parsed.filter(SocketAddr::is_ipv4));
         }
     }
     addresses

@@ -50,6 +50,7 @@ macro_rules! on_every_kernel {
 
 on_every_kernel! {
     rules::echoes_over_tcp_and_unix,
+    rules::bytes_and_the_end_may_come_with_the_connect,
     rules::tells_both_ends,
     rules::unasked_bytes_wait_and_then_flow,
     rules::dripped_bytes_share_pages,

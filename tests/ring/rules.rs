@@ -16,6 +16,28 @@ use ringgate::ring::{Done, Failure, ListenOptions};
 use crate::Make;
 use crate::rig::{FIRST, OPTIONS, Rig, Server, dial, free_port, pattern, shrink_send_buffer};
 
+pub fn bytes_and_the_end_may_come_with_the_connect(make: Make) {
+    let mut rig = Rig::new(make(64));
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(server.local_addr().unwrap());
+    let there = std::thread::spawn(move || {
+        let (mut there, _) = server.accept().unwrap();
+        there.write_all(b"greeting").unwrap();
+        there.shutdown(Shutdown::Write).unwrap();
+        there
+    });
+    let sock = rig.io.connect(&address).unwrap();
+    // Where `connect` goes to the kernel at once, everything has happened before the first turn.
+    std::thread::sleep(Duration::from_millis(50));
+    rig.wait("connect", |done| matches!(done, Done::Connected { sock: it } if *it == sock).then_some(()));
+    let _there = there.join().unwrap();
+    assert_eq!(rig.read(sock, 8), b"greeting");
+    rig.io.recv(sock);
+    rig.eof(sock);
+    rig.close(sock);
+    rig.all_pages_are_accounted_for();
+}
+
 pub fn echoes_over_tcp_and_unix(make: Make) {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::new(make(64));

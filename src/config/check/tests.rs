@@ -209,7 +209,7 @@ fn what_is_not_said_has_its_default() {
     assert!(pool.tls.is_none() && pool.send_proxy.is_none() && pool.keep_alive);
     assert_eq!(pool.times.connect, limits::CONNECT_TIME_DEFAULT);
     assert_eq!(pool.times.first_byte, limits::FIRST_BYTE_TIME_DEFAULT);
-    assert_eq!(pool.times.progress, limits::PROGRESS_TIME_DEFAULT);
+    assert_eq!(pool.times.progress, limits::SERVER_PROGRESS_TIME_DEFAULT);
     assert_eq!(pool.times.idle, limits::SERVER_IDLE_TIME_DEFAULT);
     assert_eq!(pool.times.queue, limits::QUEUE_TIME_DEFAULT);
     assert_eq!(pool.attempts_max, limits::ATTEMPTS_DEFAULT);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::net::{Address, Ends, Errno};
 
+use super::faults::Injected;
 use super::random::Random;
 use super::state::State;
 use super::wire::{Owner, Side};
@@ -185,6 +186,11 @@ impl ActorIo<'_> {
     /// Says that this actor has nothing more to do of its own accord ([`super::World::busy`] counts the others).
     pub fn finish(&mut self) {
         self.state.finish(self.me);
+    }
+
+    /// How often harmful faults struck so far.
+    pub const fn injected(&self) -> Injected {
+        self.state.injected
     }
 
     /// True when a harmful fault struck this connection, or somebody vanished from it.

@@ -42,6 +42,9 @@ pub struct Faults {
     pub send_fails: u32,
     /// Nothing arrives any more on a connection, in either direction, and nobody is told.
     pub silences: u32,
+    /// A reset is told once, as Linux does it: after a send reported it, a receive finds what had arrived and then the
+    /// end of the stream, not a failure.
+    pub told_once: u32,
     /// What had arrived and was not read yet is lost when a reset comes.
     pub lost_by_reset: u32,
     /// An accept fails (EMFILE).
@@ -79,6 +82,7 @@ impl Faults {
             resets: 0,
             send_fails: 0,
             silences: 0,
+            told_once: 1000,
             lost_by_reset: 0,
             accept_fails: 0,
             lost_on_unlisten: 0,
@@ -126,6 +130,7 @@ impl Faults {
             resets: some(&[1, 5, 30]),
             send_fails: some(&[2, 10, 50]),
             silences: some(&[1, 3, 10]),
+            told_once: 1000 * some(&[0, 1]),
             lost_by_reset: some(&[200, 1000]),
             accept_fails: some(&[10, 100, 300]),
             lost_on_unlisten: some(&[200, 1000]),

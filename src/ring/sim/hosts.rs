@@ -117,6 +117,8 @@ pub(super) struct Host {
     pub(super) sockets: Vec<Socket>,
     pub(super) free: Vec<u32>,
     pub(super) listeners: Vec<Listener>,
+    /// Connections that may still be accepted.
+    pub(super) allowed: usize,
     pub(super) due: VecDeque<Due>,
     pub(super) woken: Arc<AtomicBool>,
     pub(super) report: HostReport,
@@ -130,6 +132,7 @@ impl Host {
             sockets: Vec::new(),
             free: Vec::new(),
             listeners: Vec::new(),
+            allowed: usize::MAX,
             due: VecDeque::new(),
             woken,
             report,
@@ -236,8 +239,13 @@ impl State {
     /// Accepts from a listener if there is something to accept.
     pub(super) fn poke_listener(&mut self, host: usize, at: usize) {
         let wait = self.lag();
+        let allowed = self.hosts[host].allowed > 0;
         let listener = &mut self.hosts[host].listeners[at];
-        if listener.life == Listening::Accepting && !listener.queue.is_empty() && !listener.scheduled {
+        if allowed
+            && listener.life == Listening::Accepting
+            && !listener.queue.is_empty()
+            && !listener.scheduled
+        {
             listener.scheduled = true;
             let due = Due::Accept(listener.id);
             self.after(wait, Event::Op(host, due));

@@ -12,22 +12,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::buf::{Chain, Chunk, Page, Pool};
+use crate::buf::{Chain, Chunk, Pool};
 use crate::clock::Moment;
 use crate::ids::{ListenerId, SockId};
-use crate::limits::{PAGE_HEADROOM, RECV_BYTES};
 use crate::net::{Address, Errno};
 use crate::ring::{Done, Failure, Io, ListenOptions, Wake};
 
 use super::hosts::{Due, Host, Life, Listener, Listening, Op, Socket};
+use super::moves::{put, read, short, sock_of, tell_reset};
 use super::state::{AddressKey, Event, State};
 use super::wire::{Owner, Side};
 
-/// What a page holds where nothing was received: a read of it shows.
-const POISON: u8 = 0xdb;
-
 /// Pieces that are received ahead of the caller, per socket.
-const AHEAD_MAX: usize = 2;
+const AHEAD_MAX: usize = 3;
 
 /// A worker's kernel in a simulated world. Made by [`super::World::host`].
 pub struct Sim {
@@ -40,6 +37,8 @@ pub struct Sim {
     starving: VecDeque<SockId>,
     starved: u64,
     woken: Arc<AtomicBool>,
+    /// Server connections in use, as the worker said.
+    crowd: usize,
 }
 
 struct Flag(Arc<AtomicBool>);
@@ -68,6 +67,7 @@ impl Sim {
             starving: VecDeque::new(),
             starved: 0,
             woken,
+            crowd: 0,
         }
     }
 
@@ -86,7 +86,8 @@ impl Sim {
             return;
         }
         socket.life = Life::Closing { with_reset };
-        state.trace(|| format!("{sock:?}: close (reset {with_reset})"));
+        let conn = socket.conn;
+        state.trace(|| format!("host {} c{conn}: asks to close (reset {with_reset})", self.me));
         state.after(wait, Event::Op(self.me, Due::Close(sock)));
     }
 
@@ -103,7 +104,15 @@ impl Sim {
         }
         state.hosts[self.me].report.completions += (done.len() - before) as u64;
         for done in &done[before..] {
-            state.trace(|| format!("host {}: {}", self.me, short(done)));
+            let conn = sock_of(done).map(|sock| state.hosts[self.me].sockets[sock.index()].conn);
+            state.trace(|| {
+                format!(
+                    "host {}{}: {}",
+                    self.me,
+                    conn.map_or(String::new(), |c| format!(" c{c}")),
+                    short(done)
+                )
+            });
         }
     }
 
@@ -113,7 +122,10 @@ impl Sim {
         };
         let accept_fails = state.faults.accept_fails;
         let fails = state.faults.hurts_clients && state.random.chance(accept_fails);
-        let many = state.random.between(1, 4);
+        let allowed = state.hosts[self.me].allowed;
+        // One more than allowed may have been on its way.
+        let many =
+            if allowed == 0 { state.random.between(0, 1) } else { state.random.between(1, 4).min(allowed) };
         let listener = &mut state.hosts[self.me].listeners[at];
         listener.scheduled = false;
         let closing = listener.life == Listening::Closing;
@@ -128,13 +140,16 @@ impl Sim {
         }
         let count = if closing { listener.queue.len() } else { many.min(listener.queue.len()) };
         let taken: Vec<usize> = listener.queue.drain(..count).collect();
+        let allowed = &mut state.hosts[self.me].allowed;
+        if *allowed != usize::MAX {
+            *allowed = allowed.saturating_sub(taken.len());
+        }
         for conn in taken {
             let sock = state.hosts[self.me].admit(conn, Side::Callee, Life::Open);
             let whole = &mut state.conns[conn];
             whole.ends[1].owner = Owner::Host(self.me, sock);
             whole.ends[1].stands = true;
             done.push(Done::Accepted { listener: id, sock, ends: whole.addresses });
-            state.trace(|| format!("{sock:?} is c{conn}"));
         }
         if closing {
             state.hosts[self.me].listeners.remove(at);
@@ -164,10 +179,13 @@ impl Sim {
             return;
         }
         let (conn, side) = (socket.conn, socket.side);
-        if let Some(chunk) = self.ahead.get_mut(&sock).and_then(VecDeque::pop_front) {
-            self.ahead_pages -= 1;
+        if let Some(ahead) = self.ahead.get_mut(&sock)
+            && !ahead.is_empty()
+        {
+            self.ahead_pages -= ahead.len();
+            let chain = ahead.drain(..).collect();
             socket.recv = Op::Idle;
-            done.push(Done::Received { sock, chain: chunk.into() });
+            done.push(Done::Received { sock, chain });
             return;
         }
         let whole = &mut state.conns[conn];
@@ -179,20 +197,42 @@ impl Sim {
                 return;
             };
             let chunk = read(state, conn, side, page);
-            done.push(Done::Received { sock, chain: chunk.into() });
+            let chain = self.receive_more(state, chunk, conn, side);
+            done.push(Done::Received { sock, chain });
             self.receive_ahead(state, sock, conn, side);
             self.socket_done(state, sock, |socket| socket.recv = Op::Idle);
             state.poke(conn, side.across());
             state.strike(conn, side);
         } else if let Some(errno) = whole.ends[side as usize].reset {
             self.socket_done(state, sock, |socket| (socket.recv, socket.recv_over) = (Op::Idle, true));
-            done.push(Done::Failed { sock, what: Failure::Recv, errno });
+            if tell_reset(state, conn, side) {
+                done.push(Done::Failed { sock, what: Failure::Recv, errno });
+            } else {
+                done.push(Done::Eof { sock });
+            }
         } else if whole.towards(side).fin_arrived {
             self.socket_done(state, sock, |socket| (socket.recv, socket.recv_over) = (Op::Idle, true));
             done.push(Done::Eof { sock });
         } else {
             socket.recv = Op::Waiting;
         }
+    }
+
+    /// Several pieces may have come at once.
+    fn receive_more(&mut self, state: &mut State, first: Chunk, conn: usize, side: Side) -> Chain {
+        let mut chain = Chain::from(first);
+        let read_ahead = state.faults.read_ahead;
+        while state.conns[conn].towards(side).arrived > 0
+            && !chain.is_full()
+            && self.pool.available() > 1
+            && state.random.chance(read_ahead / 2)
+        {
+            let Some(page) = self.pool.take() else { break };
+            if let Err(chunk) = chain.push(read(state, conn, side, page)) {
+                unreachable!("{} bytes for a full chain", chunk.len());
+            }
+        }
+        chain
     }
 
     /// The ring may receive more than was asked for: it waits here until the caller asks.
@@ -227,7 +267,8 @@ impl Sim {
                 self.pool.give_chain(chain);
             }
             self.socket_done(state, sock, |socket| (socket.send, socket.send_over) = (Op::Idle, true));
-            let errno = Errno(state.random.pick(&[libc::ECONNRESET, libc::EPIPE]));
+            let first = tell_reset(state, conn, side);
+            let errno = Errno(if first { libc::ECONNRESET } else { libc::EPIPE });
             done.push(Done::Failed { sock, what: Failure::Send, errno });
         } else if space == 0 {
             self.socket_done(state, sock, |socket| socket.send = Op::Waiting);
@@ -299,44 +340,6 @@ impl Sim {
     }
 }
 
-/// Reads a random part of what arrived into a page.
-fn read(state: &mut State, conn: usize, side: Side, mut page: Page) -> Chunk {
-    let (tiny_reads, partial_reads) = (state.faults.tiny_reads, state.faults.partial_reads);
-    let mut count = state.conns[conn].towards(side).arrived.min(RECV_BYTES);
-    if state.random.chance(tiny_reads) {
-        count = count.min(state.random.between(1, 8));
-    } else if state.random.chance(partial_reads) {
-        count = state.random.between(1, count);
-    }
-    page.bytes_mut()[PAGE_HEADROOM..].fill(POISON);
-    let bytes = state.conns[conn].towards(side).read(count);
-    page.bytes_mut()[PAGE_HEADROOM..PAGE_HEADROOM + count].copy_from_slice(bytes);
-    Chunk::new(page, PAGE_HEADROOM, PAGE_HEADROOM + count)
-}
-
-/// Writes the first `bytes` of a chain.
-fn put(state: &mut State, conn: usize, side: Side, chain: &Chain, bytes: usize) {
-    let mut left = bytes;
-    for chunk in chain.chunks() {
-        let part = chunk.len().min(left);
-        if part == 0 {
-            break;
-        }
-        let written = state.write(conn, side, &chunk.bytes()[..part]);
-        assert!(written == part, "there was space a moment ago");
-        left -= part;
-    }
-}
-
-/// A completion in a few words.
-fn short(done: &Done) -> String {
-    match done {
-        Done::Received { sock, chain } => format!("Received {sock:?} {} bytes", chain.len()),
-        Done::Sent { sock, chain, bytes } => format!("Sent {sock:?} {bytes} of {}", chain.len()),
-        other => format!("{other:?}"),
-    }
-}
-
 impl Io for Sim {
     fn listen(&mut self, id: ListenerId, address: &Address, options: &ListenOptions) -> io::Result<()> {
         let mut state = self.world.borrow_mut();
@@ -376,6 +379,14 @@ impl Io for Sim {
         }
     }
 
+    fn allow(&mut self, connections: usize) {
+        let mut state = self.world.borrow_mut();
+        state.hosts[self.me].allowed = connections;
+        for at in 0..state.hosts[self.me].listeners.len() {
+            state.poke_listener(self.me, at);
+        }
+    }
+
     fn unlisten(&mut self, id: ListenerId) {
         let mut state = self.world.borrow_mut();
         let me = self.me;
@@ -400,7 +411,7 @@ impl Io for Sim {
         let conn = state.connect(Owner::Waiting, to, None);
         let sock = state.hosts[self.me].admit(conn, Side::Caller, Life::Connecting);
         state.conns[conn].ends[0].owner = Owner::Host(self.me, sock);
-        state.trace(|| format!("{sock:?} is c{conn}"));
+        state.trace(|| format!("host {} c{conn}: connects", self.me));
         state.knock_later(conn);
         Ok(sock)
     }
@@ -453,7 +464,7 @@ impl Io for Sim {
         }
         socket.shut = true;
         let (conn, side) = (socket.conn, socket.side);
-        state.trace(|| format!("{sock:?}: shut"));
+        state.trace(|| format!("host {} c{conn}: shuts", self.me));
         if state.conns[conn].ends[side as usize].reset.is_none() {
             state.end_stream(conn, side);
         }
@@ -483,6 +494,10 @@ impl Io for Sim {
         Arc::new(Flag(Arc::clone(&self.woken)))
     }
 
+    fn crowd(&mut self, in_use: usize) {
+        self.crowd = in_use;
+    }
+
     fn turn(&mut self, until: Moment, done: &mut Vec<Done>) -> io::Result<Moment> {
         let world = Rc::clone(&self.world);
         let mut state = world.borrow_mut();
@@ -500,14 +515,25 @@ impl Io for Sim {
             if self.woken.swap(false, Ordering::AcqRel) {
                 done.push(Done::Woken);
             }
-            if !done.is_empty() || spurious || state.now >= until || state.others_want(self.me) {
+            if !done.is_empty() || spurious || state.now >= until || state.look || state.others_want(self.me)
+            {
                 break;
             }
             let limit = state.until();
             spurious = !state.step(limit);
             self.collect(state, done);
         }
+        if self.crowd > 1 && !done.is_empty() && state.random.coin() {
+            // Where much is going on, a turn may wait a moment for more.
+            let moment = Duration::from_nanos(state.random.below(100_000));
+            state.run_until(state.now + moment);
+            self.collect(state, done);
+        }
         self.publish(state);
+        if !done.is_empty() || state.now >= until {
+            // What the worker does now may change what it waits for: time stands still until it turns again.
+            state.hosts[self.me].report.until = state.now;
+        }
         Ok(state.now)
     }
 }

@@ -10,9 +10,11 @@
 //! with nothing done, as a real kernel may when a signal comes).
 
 mod actor;
+mod ends;
 mod faults;
 mod hosts;
 mod kernel;
+mod moves;
 mod random;
 mod state;
 mod wire;
@@ -61,6 +63,21 @@ impl World {
     /// Actors that have not said that they are finished.
     pub fn busy(&self) -> usize {
         self.0.borrow().busy()
+    }
+
+    /// Lets turns end at `at`, so that whoever runs the world can look at it: then [`World::take_look`] is to be called.
+    pub fn look_at(&self, at: Moment) {
+        self.0.borrow_mut().at(at, state::Event::Look);
+    }
+
+    /// Lets turns end also when the last actor says that it is finished.
+    pub fn look_when_finished(&self) {
+        self.0.borrow_mut().look_when_finished = true;
+    }
+
+    /// True when it is time to look; no turn moves the clock until this was asked.
+    pub fn take_look(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().look)
     }
 
     /// How often harmful faults struck so far.

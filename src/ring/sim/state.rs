@@ -41,6 +41,8 @@ pub(super) enum Event {
     Start(usize),
     /// An operation of a host completes.
     Op(usize, Due),
+    /// Whoever runs the world wants to look at it.
+    Look,
 }
 
 const fn side_of(index: u8) -> Side {
@@ -65,6 +67,9 @@ pub(super) struct State {
     pub(super) serving: BTreeMap<AddressKey, usize>,
     pub(super) actors: Vec<Option<Box<dyn Actor>>>,
     finished: Vec<bool>,
+    /// Whoever runs the world is to look at it now: turns end at once.
+    pub(super) look: bool,
+    pub(super) look_when_finished: bool,
     events: BinaryHeap<Entry>,
     numbered: u64,
     tracer: Option<Tracer>,
@@ -92,6 +97,8 @@ impl State {
             serving: BTreeMap::new(),
             actors: Vec::new(),
             finished: Vec::new(),
+            look: false,
+            look_when_finished: false,
             events: BinaryHeap::new(),
             numbered: 0,
             tracer: None,
@@ -105,7 +112,7 @@ impl State {
         self.at(self.now + wait, event);
     }
 
-    fn at(&mut self, at: Moment, event: Event) {
+    pub(super) fn at(&mut self, at: Moment, event: Event) {
         self.numbered += 1;
         let tie = self.random.bits() as u32;
         self.events.push(Reverse((at, tie, self.numbered, event)));
@@ -153,6 +160,7 @@ impl State {
             Event::Write(conn, side) => self.actor_writes(conn, side_of(side)),
             Event::Timer(actor, token) => self.tell(actor, Happening::Timer(token)),
             Event::Start(actor) => self.tell(actor, Happening::Start),
+            Event::Look => self.look = true,
             Event::Op(host, due) => {
                 if !self.hosts[host].gone {
                     self.hosts[host].due.push_back(due);
@@ -189,6 +197,7 @@ impl State {
 
     pub(super) fn finish(&mut self, actor: usize) {
         self.finished[actor] = true;
+        self.look |= self.look_when_finished && self.busy() == 0;
     }
 
     pub(super) fn busy(&self) -> usize {
@@ -203,13 +212,21 @@ impl State {
         self.serving.insert(address.into(), actor);
     }
 
-    fn tell(&mut self, actor: usize, what: Happening<'_>) {
+    pub(super) fn tell(&mut self, actor: usize, what: Happening<'_>) {
         let Some(mut told) = self.actors[actor].take() else { return };
         self.trace(|| match &what {
             Happening::Data(conn, bytes) => {
                 format!("actor {actor} <- c{} {} bytes", conn.number(), bytes.len())
             }
-            what => format!("actor {actor} <- {what:?}"),
+            Happening::Accepted { conn, .. } => format!("actor {actor} <- c{} Accepted", conn.number()),
+            Happening::Connected(conn) => format!("actor {actor} <- c{} Connected", conn.number()),
+            Happening::Refused(conn, errno) => {
+                format!("actor {actor} <- c{} Refused: {errno}", conn.number())
+            }
+            Happening::Eof(conn) => format!("actor {actor} <- c{} Eof", conn.number()),
+            Happening::Reset(conn, errno) => format!("actor {actor} <- c{} Reset: {errno}", conn.number()),
+            Happening::Flushed(conn) => format!("actor {actor} <- c{} Flushed", conn.number()),
+            Happening::Start | Happening::Timer(_) => format!("actor {actor} <- {what:?}"),
         });
         told.on(&mut ActorIo { state: self, me: actor }, what);
         self.actors[actor] = Some(told);
@@ -496,91 +513,6 @@ impl State {
             Owner::Host(host, sock) => self.poke_socket(host, sock),
             Owner::Actor(_) => self.poke_actor(conn, side),
             Owner::Waiting | Owner::Gone => {}
-        }
-    }
-
-    // Actors' ends.
-
-    fn poke_actor(&mut self, conn: usize, side: Side) {
-        let whole = &self.conns[conn];
-        let end = &whole.ends[side as usize];
-        if !end.open || !end.stands {
-            return;
-        }
-        let read = whole.readable(side) && !end.held && !end.end_told && !end.read_scheduled;
-        let write = end.outgoing.len() > 0 && whole.writable(side) && !end.write_scheduled;
-        let (reads, writes) = (end.reads.pause, end.writes.pause);
-        if read {
-            self.conns[conn].ends[side as usize].read_scheduled = true;
-            let wait = self.random.time(reads.0, reads.1);
-            self.after(wait, Event::Read(conn, side as u8));
-        }
-        if write {
-            self.conns[conn].ends[side as usize].write_scheduled = true;
-            let wait = self.random.time(writes.0, writes.1);
-            self.after(wait, Event::Write(conn, side as u8));
-        }
-    }
-
-    fn actor_reads(&mut self, conn: usize, side: Side) {
-        let whole = &mut self.conns[conn];
-        let end = &mut whole.ends[side as usize];
-        end.read_scheduled = false;
-        let Owner::Actor(actor) = end.owner else { return };
-        if !end.open || end.held || end.end_told {
-            return;
-        }
-        let id = ConnId::new(conn, side);
-        let (piece_max, reset) = (end.reads.piece_max, end.reset);
-        let pipe = whole.towards(side);
-        if pipe.arrived > 0 {
-            let max = if piece_max == usize::MAX { piece_max } else { self.random.between(1, piece_max) };
-            let bytes = pipe.read(max).to_vec();
-            self.poke(conn, side.across());
-            self.tell(actor, Happening::Data(id, &bytes));
-            self.poke(conn, side);
-        } else if let Some(errno) = reset {
-            let end = &mut whole.ends[side as usize];
-            (end.open, end.end_told, end.owner) = (false, true, Owner::Gone);
-            self.tell(actor, Happening::Reset(id, errno));
-        } else if pipe.fin_arrived {
-            whole.ends[side as usize].end_told = true;
-            self.tell(actor, Happening::Eof(id));
-        }
-    }
-
-    fn actor_writes(&mut self, conn: usize, side: Side) {
-        let whole = &mut self.conns[conn];
-        let space = whole.pipes[side as usize].space();
-        let end = &mut whole.ends[side as usize];
-        end.write_scheduled = false;
-        let Owner::Actor(actor) = end.owner else { return };
-        if !end.open || end.reset.is_some() || space == 0 || end.outgoing.len() == 0 {
-            return;
-        }
-        let piece_max = end.writes.piece_max;
-        let piece = if piece_max == usize::MAX { piece_max } else { self.random.between(1, piece_max) };
-        let bytes = end.outgoing.take(piece.min(space).min(end.outgoing.len())).to_vec();
-        let flushed = end.outgoing.len() == 0;
-        self.write(conn, side, &bytes);
-        if flushed {
-            self.tell(actor, Happening::Flushed(ConnId::new(conn, side)));
-            self.actor_flush(conn, side);
-        } else {
-            self.poke(conn, side);
-        }
-    }
-
-    /// Ends the stream or closes, if that was asked for and everything is on its way.
-    pub(super) fn actor_flush(&mut self, conn: usize, side: Side) {
-        let end = &self.conns[conn].ends[side as usize];
-        if !end.open {
-            return;
-        }
-        if end.close_after && (end.outgoing.len() == 0 || end.reset.is_some()) {
-            self.hang_up(conn, side, false);
-        } else if end.outgoing.len() == 0 && end.shut_after {
-            self.end_stream(conn, side);
         }
     }
 }

@@ -456,6 +456,34 @@ fn an_orderly_close_a_reset_and_a_close_with_unread_bytes() {
 }
 
 #[test]
+fn a_reset_is_told_once() {
+    for (told_once, ends_with_eof) in [(1000, true), (0, false)] {
+        let world = World::new(7, Faults { told_once, ..Faults::none() });
+        let (mut sim, sock) = accepted(&world, |io, what| {
+            if let Happening::Data(conn, _) = what {
+                io.reset(conn);
+            }
+        });
+        let chain = page_of(&mut sim, b"first");
+        sim.send(sock, chain);
+        let mut done = drain(&mut sim, &world, 50);
+        assert!(matches!(done[..], [Done::Sent { .. }]), "{done:?}");
+        let chain = page_of(&mut sim, b"second");
+        sim.send(sock, chain);
+        done = drain(&mut sim, &world, 50);
+        assert!(matches!(done[..], [Done::Failed { what: Failure::Send, .. }]), "{done:?}");
+        sim.recv(sock);
+        done = drain(&mut sim, &world, 50);
+        assert_eq!(matches!(done[..], [Done::Eof { .. }]), ends_with_eof, "{done:?}");
+        assert_eq!(
+            matches!(done[..], [Done::Failed { what: Failure::Recv, .. }]),
+            !ends_with_eof,
+            "{done:?}"
+        );
+    }
+}
+
+#[test]
 fn a_closing_listener_gives_what_is_in_its_queue() {
     let world = World::new(8, Faults::none());
     let mut sim = world.host(1);
@@ -471,6 +499,55 @@ fn a_closing_listener_gives_what_is_in_its_queue() {
     assert_eq!(done.iter().filter(|done| matches!(done, Done::Accepted { .. })).count(), 3);
     assert!(late.borrow().refused);
     assert_eq!(world.report(0).listeners, 0);
+}
+
+#[test]
+fn no_more_is_accepted_than_allowed_and_one_that_was_on_its_way() {
+    for seed in 0..50 {
+        let world = World::new(seed, Faults::none());
+        let mut sim = world.host(1);
+        sim.listen(FRONT, &front(), &options()).unwrap();
+        sim.allow(2);
+        for _ in 0..8 {
+            sender(&world, 10);
+        }
+        let first = drain(&mut sim, &world, 50).len();
+        assert!((2..=3).contains(&first), "seed {seed}: {first}");
+        sim.allow(0);
+        let late = drain(&mut sim, &world, 50).len();
+        assert!(first + late <= 4, "seed {seed}: {late} more");
+        sim.allow(100);
+        assert_eq!(first + late + drain(&mut sim, &world, 50).len(), 8, "seed {seed}");
+    }
+}
+
+#[test]
+fn several_pieces_may_come_at_once_and_in_order() {
+    let mut most = 0;
+    for seed in 0..50 {
+        let world = World::new(seed, Faults { read_ahead: 800, partial_reads: 900, ..Faults::none() });
+        let (mut sim, sock) = accepted(&world, |io, what| {
+            if let Happening::Connected(conn) = what {
+                io.send(conn, &text(5000));
+            }
+        });
+        let mut got = Vec::new();
+        while got.len() < 5000 {
+            sim.recv(sock);
+            let done = drain(&mut sim, &world, 10);
+            let [Done::Received { chain, .. }] = &done[..] else { panic!("{done:?}") };
+            most = most.max(chain.chunks().len());
+            chain.chunks().iter().for_each(|chunk| got.extend_from_slice(chunk.bytes()));
+            for done in done {
+                if let Done::Received { chain, .. } = done {
+                    sim.pool().give_chain(chain);
+                }
+            }
+        }
+        assert_eq!(got, text(5000), "seed {seed}");
+        assert_eq!(sim.pool().free(), sim.pool().made(), "seed {seed}");
+    }
+    assert!(most > 2, "{most} at most");
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(super) struct End {
     pub(super) stands: bool,
     /// A reset arrived here.
     pub(super) reset: Option<Errno>,
+    /// The holder of this end was told of the reset, and will not be again.
+    pub(super) reset_told: bool,
     /// What an actor wants to send and has not yet.
     pub(super) outgoing: Bytes,
     /// The actor ends its stream once `outgoing` is empty.
@@ -82,6 +84,7 @@ impl End {
             open: true,
             stands: false,
             reset: None,
+            reset_told: false,
             outgoing: Bytes::new(),
             shut_after: false,
             close_after: false,
@@ -163,6 +166,8 @@ pub(super) struct Pipe {
     capacity: usize,
     flying: VecDeque<Segment>,
     last_at: Moment,
+    /// A reset came from the other end: what is written from now on is lost.
+    dead: bool,
     /// How many of the bytes can be read.
     pub(super) arrived: usize,
     /// The writer ended the stream.
@@ -178,6 +183,7 @@ impl Pipe {
             capacity,
             flying: VecDeque::new(),
             last_at: Moment(0),
+            dead: false,
             arrived: 0,
             fin: false,
             fin_arrived: false,
@@ -192,6 +198,9 @@ impl Pipe {
     /// Puts bytes on the way (at most as many as there is space); they arrive at `at` or later. Returns when.
     pub(super) fn write(&mut self, bytes: &[u8], at: Moment) -> Moment {
         assert!(bytes.len() <= self.space() && !self.fin, "a write fits and comes before the end");
+        if self.dead {
+            return self.after_all(at);
+        }
         self.bytes.push(bytes);
         self.fly(at, bytes.len(), false)
     }
@@ -200,6 +209,9 @@ impl Pipe {
     pub(super) fn end(&mut self, at: Moment) -> Moment {
         assert!(!self.fin, "a stream ends once");
         self.fin = true;
+        if self.dead {
+            return self.after_all(at);
+        }
         self.fly(at, 0, true)
     }
 
@@ -233,14 +245,16 @@ impl Pipe {
         self.bytes.take(count)
     }
 
-    /// Loses what has not arrived.
+    /// Loses what has not arrived, and whatever is still written.
     pub(super) fn lose_flying(&mut self) {
+        self.dead = true;
         self.flying.clear();
         self.bytes.truncate(self.arrived);
     }
 
     /// Loses everything.
     pub(super) fn lose_all(&mut self) {
+        self.dead = true;
         self.flying.clear();
         self.arrived = 0;
         self.bytes = Bytes::new();
@@ -317,7 +331,8 @@ mod tests {
         pipe.land(Moment(1));
         pipe.write(b"def", Moment(2));
         pipe.lose_flying();
-        assert!(!pipe.land(Moment(9)));
+        pipe.write(b"ghi", Moment(3));
+        assert!(!pipe.land(Moment(9)), "what follows a gap must not arrive either");
         assert_eq!(pipe.read(9), b"abc");
     }
 }

@@ -3,6 +3,9 @@
 //! What goes in: `listen`, `accept`, `pause`, `unlisten`. What comes out: accepted connections. It owns the listening
 //! sockets. Always true: a listening socket is closed only after its accept was cancelled and joined; connections that
 //! were accepted meanwhile are handed out (rule 6).
+//!
+//! A multishot accept takes all that waits in the kernel's queue, however many that are. So it is used only while there
+//! is room for whole queues; with less room, connections are accepted one by one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +17,7 @@ use io_uring::types::Fd;
 use super::Uring;
 use super::complete::{Completion, Kind, word};
 use crate::ids::{ListenerId, SockId};
+use crate::limits::BACKLOG_MAX;
 use crate::net::Address;
 use crate::ring::door::Door;
 use crate::ring::socket::Socket;
@@ -39,8 +43,26 @@ pub(super) struct Listener {
     state: State,
     /// An accept is in flight.
     armed: bool,
+    /// That accept takes connections until it is cancelled.
+    many: bool,
     /// It was asked to stop.
     stopping: bool,
+}
+
+/// How many connections may be accepted.
+#[derive(Debug)]
+pub(super) struct Room {
+    connections: usize,
+    /// A listener accepts nothing because there was no room.
+    held_back: bool,
+    /// An accept that takes whole queues may be in flight.
+    many: bool,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { connections: usize::MAX, held_back: false, many: false }
+    }
 }
 
 impl Uring {
@@ -53,7 +75,15 @@ impl Uring {
         assert!(self.find(id).is_none(), "listener {} listens already", id.0);
         let (door, known) = Door::open(address, options, true)?;
         let state = State::Accepting;
-        let slot = self.listeners.insert(Listener { id, door, known, state, armed: false, stopping: false });
+        let slot = self.listeners.insert(Listener {
+            id,
+            door,
+            known,
+            state,
+            armed: false,
+            many: false,
+            stopping: false,
+        });
         self.arm_accept(slot);
         Ok(())
     }
@@ -73,6 +103,31 @@ impl Uring {
                 self.arm_accept(slot);
             }
         }
+    }
+
+    /// Notes how many connections may be accepted from now on.
+    pub(super) fn make_room(&mut self, connections: usize) {
+        self.room.connections = connections;
+        let many = self.has_room_for_queues();
+        if !self.room.held_back && (many || !self.room.many) {
+            return;
+        }
+        (self.room.held_back, self.room.many) = (false, many);
+        for slot in self.listeners.ids() {
+            let Some(listener) = self.listeners.get_mut(slot) else { continue };
+            if listener.armed && listener.many && !listener.stopping && !many {
+                // It goes on one by one once this accept is joined.
+                listener.stopping = true;
+                self.cancel(Kind::Accept, slot);
+            } else if listener_needs_accept(Some(listener)) {
+                self.arm_accept(slot);
+            }
+        }
+    }
+
+    /// True while all queues may be emptied without accepting too many.
+    fn has_room_for_queues(&self) -> bool {
+        self.room.connections > self.listeners.len() * BACKLOG_MAX as usize
     }
 
     pub(super) fn suspend(&mut self, id: ListenerId) {
@@ -103,10 +158,16 @@ impl Uring {
     }
 
     fn arm_accept(&mut self, slot: SockId) {
+        let many = self.tuning.multishot_accept && self.has_room_for_queues();
         let Some(listener) = self.listeners.get_mut(slot) else { return };
-        listener.armed = true;
+        if self.room.connections == 0 {
+            self.room.held_back = true;
+            return;
+        }
+        (listener.armed, listener.many) = (true, many);
+        self.room.many |= many;
         let fd = Fd(listener.door.as_fd().as_raw_fd());
-        let entry = if self.tuning.multishot_accept {
+        let entry = if many {
             opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
         } else {
             let nowhere = std::ptr::null_mut();
@@ -154,9 +215,10 @@ impl Uring {
             if let Ok(ends) = sys::ends(fd.as_fd(), listener.known, listener.door.is_unix()) {
                 let id = listener.id;
                 let sock = self.sockets.insert(Socket::new(fd, None));
+                self.room.connections = self.room.connections.saturating_sub(1);
                 done.push(Done::Accepted { listener: id, sock, ends });
             }
-        } else if completion.errno().0 == libc::EINVAL && self.tuning.multishot_accept {
+        } else if completion.errno().0 == libc::EINVAL && listener.many {
             self.tuning.multishot_accept = false;
         } else if listener.state == State::Accepting
             && completion.errno().0 != libc::ECANCELED

@@ -39,8 +39,8 @@ impl Default for Tuning {
             limit: RECV_LIMIT_BYTES,
             multishot_accept: true,
             defer: true,
-            lend: std::env::var("LEND").map_or(LENT_PAGES_MAX, |v| v.parse().unwrap_or(LENT_PAGES_MAX)),
-            gather_us: std::env::var("MINW").map_or(GATHER_US, |v| v.parse().unwrap_or(GATHER_US)),
+            lend: LENT_PAGES_MAX,
+            gather_us: GATHER_US,
         }
     }
 }
