@@ -41,7 +41,7 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of the body of a configured answer or error page. A larger file is a mistake in the configuration.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that a client may still send after an early answer before its connection is closed.
-pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+pub const LINGER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Interim (1xx) answers to one request. More: 502.
 pub const INTERIM_MAX: u32 = 16;
 
