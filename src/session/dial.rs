@@ -199,7 +199,7 @@ impl Dial {
             }
             Event::Eof(_) => link.conn.ended(),
             Event::Sent(_, chain, bytes) => link.conn.sent(chain, bytes, cx.pool),
-            Event::SendFailed(..) => link.conn.deafen(cx.pool),
+            Event::SendFailed(_, errno) => link.conn.deafen(errno, cx.pool),
             Event::Failed(..) if link.stage == Stage::Open => return Err(Close::ServerTruncated),
             Event::Failed(..) => return Err(Close::ServerTls),
             Event::Tick | Event::Turn | Event::Drain | Event::Kill => {}
@@ -238,6 +238,14 @@ impl Dial {
             link.conn.clear(cx.pool);
             cx.ops.push(Op::Close(link.leg));
         }
+    }
+
+    /// Gives the server connection back with a reset: the server must not take what it got for complete.
+    pub fn cut(&mut self, cx: &mut Cx<'_>) {
+        let Some(mut link) = self.link.take() else { return };
+        wake(cx.balancer.release(link.claim), cx);
+        link.conn.clear(cx.pool);
+        cx.ops.push(Op::Reset(link.leg));
     }
 
     /// Leaves the queue, and gives everything back.
