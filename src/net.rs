@@ -31,6 +31,11 @@ impl Errno {
     pub const fn is_out_of_descriptors(self) -> bool {
         self.0 == 24 || self.0 == 23
     }
+
+    /// True when a send failed after the other end had ended its side in order (EPIPE): what it sent is whole.
+    pub const fn is_broken_pipe(self) -> bool {
+        self.0 == 32
+    }
 }
 
 impl std::fmt::Display for Errno {

@@ -9,6 +9,7 @@ use ringgate::config::model::Config;
 use ringgate::counters::Counters;
 use ringgate::ids::{SessionId, WorkerId};
 use ringgate::limits::{CHAIN_CHUNKS_MAX, PAGE_BYTES, RECV_BYTES};
+use ringgate::net::Errno;
 use ringgate::session::conn::Conn;
 use ringgate::session::{Cx, Leg, Op};
 use ringgate::tls::{ClientOptions, ClientTls, Pipe, ServerOptions, ServerTls, Version, demo};
@@ -272,7 +273,7 @@ impl Pair {
     fn fail_send(&mut self, at: usize) {
         let Some(chain) = self.ends[at].sending.take() else { return };
         self.pool.give_chain(chain);
-        self.ends[at].conn.deafen(&mut self.pool);
+        self.ends[at].conn.deafen(Errno(104), &mut self.pool);
         self.ends[1 - at].ended = true;
         self.damaged = true;
         self.pump(at, true);

@@ -36,6 +36,8 @@ pub struct Line {
     broken: bool,
     told: bool,
     deaf: bool,
+    /// A send was told that the connection is gone.
+    broken_sending: bool,
     shut: bool,
     /// Client: what it asked. Server: what reached it.
     pub requests: Requests,
@@ -58,6 +60,7 @@ impl Line {
             broken: false,
             told: false,
             deaf: false,
+            broken_sending: false,
             shut: false,
             requests,
             answers: Answers::new(tcp),
@@ -88,6 +91,8 @@ pub struct Seat {
     pub back: Option<(Leg, Line)>,
     /// The leg that could not be connected: the worker closed its socket already.
     refused: Option<Leg>,
+    /// The server connection broke, and the session was told.
+    back_broke: bool,
 }
 
 #[derive(Debug)]
@@ -181,6 +186,7 @@ impl<'c> Worker<'c> {
             front: Some(Line::new(Requests::new(false, proxy, tcp, limits), tcp)),
             back: None,
             refused: None,
+            back_broke: false,
         });
         self.after(at, ops, false);
         self.run_pending();
@@ -307,6 +313,7 @@ impl<'c> Worker<'c> {
                 if leg == Leg::Front {
                     self.check_cut(at);
                 }
+                self.check_broken(at, leg);
                 self.hang_up(at, leg);
             }
             Op::Reset(leg) => self.hang_up(at, leg),
@@ -325,12 +332,25 @@ impl<'c> Worker<'c> {
 
     fn hang_up(&mut self, at: usize, leg: Leg) {
         match self.take_line(at, leg) {
-            Some(line) => line.hang_up(&mut self.pool),
+            Some(line) => {
+                if let Some(seat) = self.seats[at].as_mut().filter(|_| leg != Leg::Front) {
+                    seat.back_broke = line.told && line.broken;
+                }
+                line.hang_up(&mut self.pool);
+            }
             None => {
                 let refused = self.seats[at].as_ref().is_some_and(|seat| seat.refused == Some(leg));
                 assert!(refused, "the end of no connection: {leg:?}");
             }
         }
+    }
+
+    /// A side of a relay that broke is shown to the other as broken.
+    fn check_broken(&self, at: usize, leg: Leg) {
+        let Some(seat) = self.seats[at].as_ref().filter(|seat| seat.tcp) else { return };
+        let gone = |line: &Line| line.broken_sending || line.told && line.broken;
+        let broke = if leg == Leg::Front { seat.back_broke } else { seat.front.as_ref().is_some_and(gone) };
+        assert!(!broke, "a connection that broke looks as if it had ended in order");
     }
 
     /// An answer that ends with its connection is whole when the connection ends in order.
@@ -497,8 +517,12 @@ impl<'c> Worker<'c> {
         let Some(line) = self.line(at, leg) else { return };
         let Some(chain) = line.sending.take() else { return };
         line.deaf = true;
+        // After an end in order the kernel says EPIPE, else that the connection was reset.
+        let errno = if line.ended { Errno(32) } else { Errno(104) };
+        line.broken_sending |= !line.ended;
+        line.ended = true;
         self.pool.give_chain(chain);
-        self.tell(at, Event::SendFailed(leg, Errno(32)));
+        self.tell(at, Event::SendFailed(leg, errno));
     }
 
     /// The other end sends no more, or is gone.

@@ -7,6 +7,7 @@
 
 use crate::buf::{Chain, Chunk, Pool, Queue};
 use crate::limits::{BODY_COPY_BYTES_MAX, INBOX_BYTES_MAX, INBOX_PAGES_MAX, OUTBOX_BYTES_MAX};
+use crate::net::Errno;
 use crate::tls::{Pipe, Progress, TlsError};
 
 use super::{Cx, Leg, Op};
@@ -49,6 +50,8 @@ pub struct Conn {
     eof: bool,
     /// Sending failed: nothing more goes out.
     deaf: bool,
+    /// Sending failed because the connection broke: its end, when it comes, is not one in order.
+    cut: bool,
     /// The sending side is to be shut once everything went out.
     shut_wanted: bool,
     /// TLS is to say `close_notify` once everything went out.
@@ -133,10 +136,11 @@ impl Conn {
     }
 
     /// A send failed: what waits to be sent never goes out.
-    pub fn deafen(&mut self, pool: &mut Pool) {
+    pub fn deafen(&mut self, errno: Errno, pool: &mut Pool) {
         self.sending = false;
         self.in_flight = 0;
         self.deaf = true;
+        self.cut |= !errno.is_broken_pipe();
         self.outbox.clear(pool);
         if let Some(secure) = &mut self.tls {
             secure.sealed.clear(pool);
@@ -148,10 +152,15 @@ impl Conn {
         self.eof
     }
 
-    /// True after an end that may have cut the stream: of TLS without `close_notify`, of a plain one after sending failed
-    /// (a reset is told once, and when the send hears of it the receive finds an end like any other).
+    /// True after an end that may have cut the stream: of TLS without `close_notify`, of a plain one after a reset.
     pub fn is_truncated(&self) -> bool {
-        self.eof && self.tls.as_ref().map_or(self.deaf, |secure| !secure.pipe.peer_closed())
+        self.eof && self.tls.as_ref().map_or(self.cut, |secure| !secure.pipe.peer_closed())
+    }
+
+    /// True after the end of a connection that broke (a reset is told once, and when the send hears of it the receive
+    /// finds an end like any other).
+    pub const fn is_broken(&self) -> bool {
+        self.eof && self.cut
     }
 
     /// True when sending failed.

@@ -213,7 +213,7 @@ impl Dial {
                 link.asked = true;
                 link.conn.sent(chain, bytes, cx.pool);
             }
-            Event::SendFailed(..) => link.conn.deafen(cx.pool),
+            Event::SendFailed(_, errno) => link.conn.deafen(errno, cx.pool),
             Event::Failed(..) if link.stage == Stage::Open => return Err(Close::ServerTruncated),
             Event::Failed(..) => return Err(Close::ServerTls),
             Event::Tick | Event::Turn | Event::Drain | Event::Kill => {}
@@ -254,7 +254,7 @@ impl Dial {
         }
     }
 
-    /// Breaks the server connection, so that the server does not take what it got for complete.
+    /// Gives the server connection back with a reset: the server must not take what it got for complete.
     pub fn cut(&mut self, cx: &mut Cx<'_>) {
         let Some(mut link) = self.link.take() else { return };
         wake(cx.balancer.release(link.claim), cx);

@@ -142,8 +142,8 @@ impl HttpSession {
                 self.touch_tunnel(cx);
             }
             Event::Failed(Leg::Front, _) => self.client_lost(cx),
-            Event::SendFailed(Leg::Front, _) => {
-                self.front.deafen(cx.pool);
+            Event::SendFailed(Leg::Front, errno) => {
+                self.front.deafen(errno, cx.pool);
                 self.client_lost(cx);
             }
             Event::Tick => self.on_tick(cx),
@@ -447,6 +447,8 @@ impl HttpSession {
     /// Waits for the next request.
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.phase = Phase::Head;
+        // What was asked before does not decide how a head that is none is answered.
+        (self.method, self.version) = (Method::Get, Version::Http11);
         self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
     }
 
@@ -477,7 +479,8 @@ impl HttpSession {
         let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
         let status = if started || self.front.is_deaf() { None } else { close.status() };
         let Some(status) = status else {
-            if self.until_close || self.front.is_deaf() || self.front.is_flushed() {
+            let at_once = self.until_close || self.phase == Phase::Tunnel;
+            if at_once || self.front.is_deaf() || self.front.is_flushed() {
                 return self.end(close, cx);
             }
             // What is queued still leaves: it may be of an earlier, complete answer. The cut shows in the framing.
@@ -531,6 +534,8 @@ impl HttpSession {
         let Some(link) = &mut exchange.dial.link else { return false };
         if tunnel(&mut self.front, &mut link.conn, cx) == Pace::Done {
             self.end(Close::TunnelDone, cx);
+        } else if link.conn.is_broken() && link.conn.inbox.is_empty() {
+            self.end(Close::ServerTruncated, cx);
         }
         false
     }
@@ -541,7 +546,12 @@ impl HttpSession {
             return;
         }
         cx.counters.close(close);
-        let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed());
+        // A broken side of a tunnel is shown to the other as broken.
+        let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed())
+            || self.phase == Phase::Tunnel && close == Close::ServerTruncated;
+        if let (Phase::Tunnel, Close::ClientReset, Some(exchange)) = (self.phase, close, &mut self.exchange) {
+            exchange.dial.cut(cx);
+        }
         self.drop_exchange(cx);
         self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
     }

@@ -152,9 +152,11 @@ impl TcpSession {
             Event::Received(Leg::Front, chain) => {
                 cx.counters.add(Count::BytesIn, chain.len() as u64);
                 if self.front.received(chain, cx.pool).is_err() {
-                    let close =
-                        if self.phase == Phase::Relay { Close::TlsBroken } else { Close::TlsHandshake };
-                    self.end(close, cx);
+                    if self.phase == Phase::Relay {
+                        self.reset(Close::TlsBroken, cx);
+                    } else {
+                        self.end(Close::TlsHandshake, cx);
+                    }
                 }
             }
             Event::Eof(Leg::Front) => self.front.ended(),
@@ -162,8 +164,8 @@ impl TcpSession {
                 cx.counters.add(Count::BytesOut, bytes as u64);
                 self.front.sent(chain, bytes, cx.pool);
             }
-            Event::Failed(Leg::Front, _) | Event::SendFailed(Leg::Front, _) => {
-                self.front.deafen(cx.pool);
+            Event::Failed(Leg::Front, errno) | Event::SendFailed(Leg::Front, errno) => {
+                self.front.deafen(errno, cx.pool);
                 self.reset(Close::ClientReset, cx);
             }
             Event::Tick => self.on_tick(cx),
@@ -306,6 +308,8 @@ impl TcpSession {
         }
         if tunnel(&mut self.front, &mut link.conn, cx) == Pace::Done {
             self.end(Close::TunnelDone, cx);
+        } else if link.conn.is_broken() && link.conn.inbox.is_empty() {
+            self.reset(Close::ServerTruncated, cx);
         }
     }
 
@@ -325,12 +329,15 @@ impl TcpSession {
         }
     }
 
-    fn release(&mut self, close: Close, cx: &mut Cx<'_>) -> bool {
+    fn release(&mut self, close: Close, broken: bool, cx: &mut Cx<'_>) -> bool {
         if self.phase == Phase::Closed {
             return false;
         }
         cx.counters.close(close);
         if let Some(mut dial) = self.dial.take() {
+            if broken {
+                dial.cut(cx);
+            }
             dial.abandon(cx);
         }
         self.front.clear(cx.pool);
@@ -340,17 +347,14 @@ impl TcpSession {
     }
 
     fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
-        if self.release(close, cx) {
+        if self.release(close, false, cx) {
             cx.ops.push(Op::Close(Leg::Front));
         }
     }
 
     /// A broken side is shown to the other as broken.
     fn reset(&mut self, close: Close, cx: &mut Cx<'_>) {
-        if let Some(dial) = &mut self.dial {
-            dial.cut(cx);
-        }
-        if self.release(close, cx) {
+        if self.release(close, true, cx) {
             cx.ops.push(Op::Reset(Leg::Front));
         }
     }

@@ -1,5 +1,6 @@
 //! Sessions told events by hand: whole conversations without a socket, and what must hold after each event.
 
+mod broken;
 mod conversations;
 mod rig;
 mod table;
