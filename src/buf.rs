@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
 
-use crate::limits::{CHAIN_CHUNKS_MAX, PAGE_BYTES, PAGE_HEADROOM};
+use crate::limits::{CHAIN_CHUNKS_MAX, PAGE_BYTES, PAGE_HEADROOM, POOL_RESERVE};
 
 /// A fixed piece of memory of [`PAGE_BYTES`] bytes with one owner.
 pub struct Page(Box<[u8; PAGE_BYTES]>);
@@ -46,17 +46,31 @@ pub struct Pool {
     free: Vec<Page>,
     made: usize,
     max: usize,
+    /// Pages that only [`Pool::take_last`] gives out.
+    reserve: usize,
     refused: u64,
 }
 
 impl Pool {
     /// A pool of at most `pages_max` pages of [`PAGE_BYTES`] bytes; none is allocated yet.
     pub const fn new(pages_max: usize) -> Self {
-        Self { free: Vec::new(), made: 0, max: pages_max, refused: 0 }
+        let reserve = if pages_max / 16 < POOL_RESERVE { pages_max / 16 } else { POOL_RESERVE };
+        Self { free: Vec::new(), made: 0, max: pages_max, reserve, refused: 0 }
     }
 
-    /// A page, or `None` when all are out. The most recently returned page comes first: it is still in the cache.
+    /// A page, or `None` when all but the reserve are out. The most recently returned page comes first: it is still in
+    /// the cache.
     pub fn take(&mut self) -> Option<Page> {
+        if self.available() == 0 {
+            self.refused += 1;
+            return None;
+        }
+        self.take_last()
+    }
+
+    /// A page even of the reserve, for what cannot wait: bytes of a TLS record that were received are lost with their
+    /// connection when there is no place for them.
+    pub fn take_last(&mut self) -> Option<Page> {
         if let Some(page) = self.free.pop() {
             return Some(page);
         }
@@ -83,9 +97,9 @@ impl Pool {
         }
     }
 
-    /// How many pages could be taken now.
+    /// How many pages could be taken now, the reserve not counted.
     pub const fn available(&self) -> usize {
-        self.max - self.made + self.free.len()
+        (self.max - self.made + self.free.len()).saturating_sub(self.reserve)
     }
 
     /// Pages that exist.

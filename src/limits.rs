@@ -9,6 +9,8 @@ use std::time::Duration;
 pub const PAGE_BYTES: usize = 20 * 1024;
 /// Bytes that stay free in front of received data, so that a frame header can be written before it in place.
 pub const PAGE_HEADROOM: usize = 64;
+/// Pages of one worker kept for what cannot wait (at most a sixteenth of all): TLS records that arrive in pieces.
+pub const POOL_RESERVE: usize = 16;
 /// Bytes that one receive puts into a page at most.
 pub const RECV_BYTES: usize = 16 * 1024;
 /// Chunks that one send hands to the kernel; more wait for the next send.

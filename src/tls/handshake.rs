@@ -242,7 +242,7 @@ fn write_flight(
         chunk.filled(count);
         return Ok(());
     }
-    let mut chunk = Chunk::empty(pool.take().ok_or(TlsError::Starved)?);
+    let mut chunk = Chunk::empty(pool.take_last().ok_or(TlsError::Starved)?);
     let written = encode(chunk.tail_mut());
     if let Ok(count) = written {
         chunk.filled(count);

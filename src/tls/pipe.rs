@@ -395,7 +395,7 @@ fn keep_rest(
         return Ok(());
     }
     if rest_len > 0 {
-        let Some(page) = pool.take() else {
+        let Some(page) = pool.take_last() else {
             pool.give(chunk.into_page());
             return Err(TlsError::Starved);
         };
