@@ -227,3 +227,30 @@ fn dripping_records_do_not_hold_a_page_each() {
     assert!(rig.session().pages() < 4, "{} pages", rig.session().pages());
     rig.kill();
 }
+
+#[test]
+fn a_server_that_refuses_or_says_nothing_gives_one_502() {
+    for refuses in [true, false] {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client(GET);
+        let mut attempts = 0;
+        while rig.dialed.is_some() {
+            attempts += 1;
+            assert!(attempts < 10, "attempts are bounded");
+            if refuses {
+                rig.refused();
+            } else {
+                rig.connected();
+                rig.server_ends();
+            }
+        }
+        let answer = rig.front.take();
+        assert!(answer.starts_with("HTTP/1.1 502 "), "refuses: {refuses}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        let close = if refuses { Close::ServerRefused } else { Close::ServerClosedEarly };
+        assert_eq!(rig.closed(close), 1);
+        rig.client(FIXED);
+        assert!(rig.front.take().starts_with("HTTP/1.1 200 "), "the client's connection goes on");
+        rig.kill();
+    }
+}
