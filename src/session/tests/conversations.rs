@@ -179,7 +179,7 @@ fn a_client_that_only_sends_does_not_keep_its_last_answer_waiting() {
     let body = "x".repeat(9000);
     rig.server(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     for _ in 0..300 {
-        if rig.front.receiving {
+        if rig.front.receiving && rig.front.end.is_none() {
             rig.client([b'y'; 16 * 1024]);
         }
         rig.pass(secs(1));
@@ -297,6 +297,33 @@ fn a_broken_side_of_a_relay_is_shown_to_the_other_as_broken() {
         chain.into_iter().for_each(|chain| rig.pool.give_chain(chain));
         rig.tell(Event::SendFailed(leg, Errno(libc::EPIPE)));
         assert_eq!(rig.front.end, Some(End::Closed), "nobody is left to relay to");
+        rig.kill();
+    }
+}
+
+#[test]
+fn a_server_that_refuses_or_says_nothing_gives_one_502() {
+    for refuses in [true, false] {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client(GET);
+        let mut attempts = 0;
+        while rig.dialed.is_some() {
+            attempts += 1;
+            assert!(attempts < 10, "attempts are bounded");
+            if refuses {
+                rig.refused();
+            } else {
+                rig.connected();
+                rig.server_ends();
+            }
+        }
+        let answer = rig.front.take();
+        assert!(answer.starts_with("HTTP/1.1 502 "), "refuses: {refuses}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        let close = if refuses { Close::ServerRefused } else { Close::ServerClosedEarly };
+        assert_eq!(rig.closed(close), 1);
+        rig.client(FIXED);
+        assert!(rig.front.take().starts_with("HTTP/1.1 200 "), "the client's connection goes on");
         rig.kill();
     }
 }
