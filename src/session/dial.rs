@@ -17,7 +17,7 @@ use crate::ids::{PoolId, ServerId};
 use crate::limits::ATTEMPTS_MAX;
 use crate::net::{Ends, Errno};
 use crate::proxyproto;
-use crate::tls::Pipe;
+use crate::tls::{Pipe, TlsError};
 
 use super::conn::Conn;
 use super::timers::{Deadlines, Timer};
@@ -202,7 +202,7 @@ impl Dial {
             Event::Received(_, chain) => {
                 let broken =
                     if link.stage == Stage::Handshake { Close::ServerTls } else { Close::ServerTruncated };
-                link.conn.received(chain, cx.pool).map_err(|_| broken)?;
+                link.conn.received(chain, cx.pool).map_err(|error| tls_close(&error, broken))?;
                 if link.reused && !link.asked && !link.conn.inbox.is_empty() {
                     // It answers before it was asked: what it says is not for this request.
                     return Err(Close::ServerTruncated);
@@ -237,7 +237,7 @@ impl Dial {
             let host = &cx.config.servers[link.server.index()].host;
             let name = if host.is_empty() { "localhost" } else { host };
             let pipe = Pipe::connect(tls, name).map_err(|_| Close::ServerTls)?;
-            link.conn.secure(pipe, cx.pool).map_err(|_| Close::ServerTls)?;
+            link.conn.secure(pipe, cx.pool).map_err(|error| tls_close(&error, Close::ServerTls))?;
         }
         Ok(())
     }
@@ -330,6 +330,11 @@ pub fn note_failure(server: ServerId, close: Close, cx: &Cx<'_>) {
     if matches!(cx.balancer.ended(server, close, true, cx.now), Ejection::New(_)) {
         cx.counters.add(Count::ServerEjected, 1);
     }
+}
+
+/// What a failure of TLS with a server means: a want of pages is not the server's fault.
+const fn tls_close(error: &TlsError, otherwise: Close) -> Close {
+    if matches!(error, TlsError::Starved) { Close::NoMemory } else { otherwise }
 }
 
 /// What a refused connect means.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Client, End, HTTP, Rig};
+use crate::buf::{Chunk, Pool, Queue};
 use crate::close::Close;
 use crate::limits::{IDLE_TIME_DEFAULT, PROGRESS_TIME_DEFAULT};
 use crate::net::Errno;
@@ -326,4 +327,29 @@ fn a_server_that_refuses_or_says_nothing_gives_one_502() {
         assert!(rig.front.take().starts_with("HTTP/1.1 200 "), "the client's connection goes on");
         rig.kill();
     }
+}
+
+/// A handshake that finds no page says nothing about the server.
+#[test]
+fn a_want_of_pages_in_a_handshake_is_not_the_servers_fault() {
+    let (mut rig, mut pipe) = Rig::tls_to_servers(HTTP, 64);
+    rig.client(GET);
+    rig.connected();
+    let (mut pool, mut plain, mut out) = (Pool::new(16), Queue::new(), Queue::new());
+    let mut hello = Chunk::empty(pool.take().unwrap());
+    hello.append(&std::mem::take(&mut rig.back.as_mut().unwrap().sent));
+    pipe.received(hello, &mut plain, &mut out, &mut pool).unwrap();
+    let mut flight = Vec::new();
+    while let Some(chunk) = out.pop() {
+        flight.extend_from_slice(chunk.bytes());
+    }
+    assert!(!flight.is_empty());
+    while rig.pool.available() > 1 {
+        let page = rig.pool.take().unwrap();
+        rig.hoard.push(page);
+    }
+    rig.server(flight);
+    assert_eq!((rig.closed(Close::ServerTls), rig.closed(Close::NoMemory)), (0, 1));
+    assert!(rig.balancer.servers().all(|server| server.failures == 0), "nobody is ejected for it");
+    rig.kill();
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::{Balancer, Claim, Waiter};
-use crate::buf::{Chain, Chunk, Pool, Queue};
+use crate::buf::{Chain, Chunk, Page, Pool, Queue};
 use crate::clock::{self, Moment};
 use crate::close::Close;
 use crate::config::model::{Config, Serves};
@@ -100,6 +100,8 @@ pub struct Rig {
     pub dialed: Option<(Leg, ServerId, Reuse)>,
     #[allow(clippy::vec_box, reason = "they come and go in boxes")]
     pub parked: Vec<Box<Conn>>,
+    /// Pages that others have.
+    pub hoard: Vec<Page>,
     /// Places at servers that others have.
     pub held: Vec<Claim>,
     pub wakes: Vec<Waiter>,
@@ -123,6 +125,16 @@ impl Rig {
         Self::with(config(text, true), pages)
     }
 
+    /// The same, with TLS towards servers, and a server's side of it.
+    pub fn tls_to_servers(text: &str, pages: usize) -> (Self, Pipe) {
+        let mut config = read(text, false);
+        let options = ClientOptions { verify: false, ..ClientOptions::default() };
+        config.pools[0].tls = Some(Arc::new(ClientTls::new(&options).unwrap()));
+        let (store, _) = demo::certificate(&["localhost"], clock::wall()).unwrap();
+        let tls = ServerTls::new(store, &ServerOptions::default()).unwrap();
+        (Self::with(Rc::new(config), pages), Pipe::accept(&tls).unwrap())
+    }
+
     fn with(config: Rc<Config>, pages: usize) -> Self {
         let mut rig = Self {
             balancer: Balancer::new(&config),
@@ -133,6 +145,7 @@ impl Rig {
             back: None,
             dialed: None,
             parked: Vec::new(),
+            hoard: Vec::new(),
             held: Vec::new(),
             wakes: Vec::new(),
             draining: false,
@@ -251,11 +264,11 @@ impl Rig {
             .filter_map(|wire| wire.sending.as_ref().map(|chain| chain.chunks().len()))
             .sum();
         let parked: usize = self.parked.iter().map(|conn| conn.pages()).sum();
-        let held = session.pages();
+        let held = session.pages() + self.hoard.len();
         assert_eq!(self.pool.free() + held + flying + parked, self.pool.made(), "every page has one holder");
         assert_eq!(session.is_over(), self.front.end.is_some(), "over when the client's leg is closed");
         if session.is_over() {
-            assert_eq!((held, flying), (0, 0), "a session that is over holds no page");
+            assert_eq!((session.pages(), flying), (0, 0), "a session that is over holds no page");
             assert!(self.dialed.is_none() && self.back.as_ref().is_none_or(|back| back.end.is_some()));
             let taken: u32 = self.balancer.servers().map(|server| server.in_flight).sum();
             assert_eq!(taken as usize, self.held.len(), "places are given back");
@@ -396,6 +409,7 @@ impl Rig {
     /// The process is told to end: everything comes home.
     pub fn kill(mut self) {
         self.tell(Event::Kill);
+        self.hoard.drain(..).for_each(|page| self.pool.give(page));
         assert!(self.front.end.is_some(), "a killed session is over");
         for mut conn in std::mem::take(&mut self.parked) {
             conn.clear(&mut self.pool);
