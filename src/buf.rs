@@ -460,6 +460,13 @@ impl Queue {
         }
     }
 
+    /// Gives the memory of an empty queue back.
+    pub fn rest(&mut self) {
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
+        }
+    }
+
     /// Sends every page home and gives the queue's own memory back.
     pub fn clear(&mut self, pool: &mut Pool) {
         for chunk in self.chunks.drain(..) {

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use super::{RunArguments, complain, demo, load, say, summary};
 use crate::close::Close;
 use crate::counters::Count;
+use crate::ring::prefer_small_pages;
 use crate::worker::spawn::{Running, Stopper, start};
 
 /// Loads the configuration and serves it until the process is told to end.
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    prefer_small_pages();
     match start(config) {
         Ok(running) => {
             say(&started(&running.engine().to_string(), running.workers(), &listeners));

@@ -33,6 +33,12 @@ pub fn pin(core: usize) -> bool {
     unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) == 0 }
 }
 
+/// Asks for small pages: with huge ones, memory that is only reserved would count as used, 2 MiB at a time.
+pub fn prefer_small_pages() {
+    // SAFETY: plain numbers; the call changes how later memory of this process is backed, nothing else.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ use std::io;
 
 pub use self::door::check_free;
 pub use self::epoll::Epoll;
-pub use self::host::{cores, pin};
+pub use self::host::{cores, pin, prefer_small_pages};
 pub use self::sys::raise_open_files;
 pub use self::uring::{Uring, probe};
 use crate::buf::{Chain, Pool};

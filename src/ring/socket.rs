@@ -32,6 +32,11 @@ impl<S> Table<S> {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 
+    /// With room for so many.
+    pub(super) fn with_capacity(slots: usize) -> Self {
+        Self { slots: Vec::with_capacity(slots), free: Vec::new() }
+    }
+
     /// Puts something into a free slot.
     pub(super) fn insert(&mut self, life: S) -> SockId {
         if let Some(slot) = self.free.pop() {

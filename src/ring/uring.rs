@@ -43,6 +43,9 @@ const HELD_MAX: usize = 2;
 /// Pages that are lent while they come back full: 512 KiB, about half of a core's own cache.
 const LEND_BULK: usize = 32;
 
+/// Sockets for which there is room from the start: memory that is not touched costs nothing.
+const SOCKETS_ROOM: usize = 32 * 1024;
+
 /// Pages that a quiet ring lends to the kernel for receiving.
 const LEND_MIN: usize = 16;
 
@@ -118,7 +121,7 @@ impl Uring {
             crowd: 0,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Sends::default()),
-            sockets: Table::new(),
+            sockets: Table::with_capacity(SOCKETS_ROOM),
             listeners: Table::new(),
             room: accept::Room::default(),
             ready: Vec::new(),

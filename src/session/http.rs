@@ -449,6 +449,7 @@ impl HttpSession {
 
     /// Waits for the next request.
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
+        self.front.rest();
         self.phase = Phase::Head;
         // What was asked before does not decide how a head that is none is answered.
         (self.method, self.version) = (Method::Get, Version::Http11);

@@ -38,6 +38,11 @@ impl Accept {
         Self { listeners: 0, share, paused: false, again: Moment::NEVER, waiting: VecDeque::new() }
     }
 
+    /// Client connections that this worker takes at most.
+    pub const fn share(&self) -> usize {
+        self.share
+    }
+
     /// Opens all listeners.
     pub fn listen<I: Io>(&mut self, io: &mut I, config: &Config) -> io::Result<()> {
         io.allow(self.share);

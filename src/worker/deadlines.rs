@@ -15,6 +15,11 @@ use crate::ids::SessionId;
 pub struct Heap(BinaryHeap<Reverse<(Moment, SessionId)>>);
 
 impl Heap {
+    /// With room for so many entries.
+    pub fn with_capacity(entries: usize) -> Self {
+        Self(BinaryHeap::with_capacity(entries))
+    }
+
     /// Adds an entry.
     pub fn push(&mut self, at: Moment, id: SessionId) {
         self.0.push(Reverse((at, id)));

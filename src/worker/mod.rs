@@ -64,13 +64,14 @@ impl<I: Io> Worker<I> {
     pub fn new(id: WorkerId, io: I, shared: Arc<Shared>, seed: u64) -> Self {
         let config = shared.config.clone();
         shared.seat(id).set_waker(io.waker());
+        let accept = accept::Accept::new(&config, shared.workers());
         Self {
             id,
             io,
-            sessions: Sessions::default(),
-            owners: Owners::default(),
+            sessions: Sessions::with_capacity(accept.share()),
+            owners: Owners::with_capacity(2 * accept.share()),
             idle: IdleStore::new(config.servers.len()),
-            heap: Heap::default(),
+            heap: Heap::with_capacity(accept.share()),
             now: Moment::default(),
             date: Date::default(),
             chance: seed | 1,
@@ -80,7 +81,7 @@ impl<I: Io> Worker<I> {
             starved: Vec::new(),
             servers_in_use: 0,
             late: Vec::new(),
-            accept: accept::Accept::new(&config, shared.workers()),
+            accept,
             drain: drain::Drain::default(),
             config,
             shared,

@@ -31,6 +31,11 @@ pub struct Owners {
 }
 
 impl Owners {
+    /// With room for so many sockets: memory that is not touched costs nothing, and no table is ever copied to grow.
+    pub fn with_capacity(sockets: usize) -> Self {
+        Self { slots: Vec::with_capacity(sockets), ..Self::default() }
+    }
+
     /// A new socket.
     pub fn opened(&mut self, sock: SockId, owner: Owner) {
         if self.slots.len() <= sock.index() {
@@ -108,6 +113,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// With room for so many sessions.
+    pub fn with_capacity(sessions: usize) -> Self {
+        Self { slots: Vec::with_capacity(sessions), free: Vec::with_capacity(sessions) }
+    }
+
     /// The id that the next session gets.
     pub fn next_id(&self) -> SessionId {
         match self.free.last() {
