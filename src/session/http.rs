@@ -234,7 +234,10 @@ impl HttpSession {
     fn on_client_bytes(&mut self, chain: Chain, cx: &mut Cx<'_>) {
         let bytes = chain.len() as u64;
         cx.counters.add(Count::BytesIn, bytes);
-        self.moved += bytes;
+        // What comes after the last request is dropped: it is no progress with reading the answer.
+        if !matches!(self.phase, Phase::Flush | Phase::Linger) {
+            self.moved += bytes;
+        }
         if let Err(error) = self.front.received(chain, cx.pool) {
             self.on_tls_error(&error, cx);
         }
@@ -532,10 +535,11 @@ impl HttpSession {
     fn run_tunnel(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
         let Some(link) = &mut exchange.dial.link else { return false };
-        if tunnel(&mut self.front, &mut link.conn, cx) == Pace::Done {
-            self.end(Close::TunnelDone, cx);
-        } else if link.conn.is_broken() && link.conn.inbox.is_empty() {
+        let pace = tunnel(&mut self.front, &mut link.conn, cx);
+        if link.conn.is_broken() && link.conn.inbox.is_empty() {
             self.end(Close::ServerTruncated, cx);
+        } else if pace == Pace::Done {
+            self.end(Close::TunnelDone, cx);
         }
         false
     }

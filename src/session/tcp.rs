@@ -306,10 +306,11 @@ impl TcpSession {
             self.deadlines.clear(Timer::Server);
             note_success(link, dial.pool, cx);
         }
-        if tunnel(&mut self.front, &mut link.conn, cx) == Pace::Done {
-            self.end(Close::TunnelDone, cx);
-        } else if link.conn.is_broken() && link.conn.inbox.is_empty() {
+        let pace = tunnel(&mut self.front, &mut link.conn, cx);
+        if link.conn.is_broken() && link.conn.inbox.is_empty() {
             self.reset(Close::ServerTruncated, cx);
+        } else if pace == Pace::Done {
+            self.end(Close::TunnelDone, cx);
         }
     }
 

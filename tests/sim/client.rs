@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringgate::ring::sim::{Actor, ActorIo, ConnId, Happening};
+use ringgate::ring::sim::{Actor, ActorIo, ConnId, Happening, Pace};
 
 use crate::answer::chunked;
 use crate::ledger::{About, Ask, AskBody, Outcome, Shared};
@@ -28,6 +28,10 @@ const EXPECT: u64 = 2;
 const MANNER: u64 = 3;
 const PATIENCE: u64 = 4;
 const GIVE_UP: u64 = 5;
+const DRIPPED: u64 = 6;
+
+/// For at most so long somebody may send a byte a second.
+const DRIP_TIME: Duration = Duration::from_secs(200);
 
 /// Virtual time after which a connection that still lives is stuck.
 const PATIENCE_TIME: Duration = Duration::from_secs(3_000);
@@ -38,6 +42,7 @@ pub struct Client {
     script: Script,
     ledger: Shared,
     conn: Option<ConnId>,
+    connected: bool,
     secure: Secure,
     reader: Reader,
     /// How many requests were sent (the last perhaps without its body).
@@ -65,6 +70,7 @@ impl Client {
             script,
             ledger,
             conn: None,
+            connected: false,
             secure: Secure::Plain,
             reader: Reader::new(),
             sent: 0,
@@ -89,6 +95,7 @@ impl Client {
     }
 
     fn connected(&mut self, conn: ConnId, io: &mut ActorIo<'_>) {
+        self.connected = true;
         if let Some((source, v2)) = self.script.proxied {
             io.send(conn, &proxy::write(source, v2));
         }
@@ -153,6 +160,17 @@ impl Client {
                 self.secure.send(io, conn, &head[..head.len() / 2]);
                 return;
             }
+            Manner::DripsHead if last => {
+                self.cut_id = Some(id);
+                self.drip(conn, io);
+            }
+            Manner::DripsBody if last && body.len() > 1000 && !ask.expect => {
+                self.cut_id = Some(id);
+                self.secure.send(io, conn, &head);
+                self.drip(conn, io);
+                self.secure.send(io, conn, &body);
+                return;
+            }
             Manner::StopsInBody if last && body.len() > 1 => {
                 self.cut_id = Some(id);
                 body.truncate(body.len() / 2);
@@ -185,6 +203,13 @@ impl Client {
         } else {
             self.secure.send(io, conn, &[head, body].concat());
         }
+    }
+
+    /// Crawls from now on; nobody may put up with that for long.
+    fn drip(&mut self, conn: ConnId, io: &mut ActorIo<'_>) {
+        let second = Duration::from_secs(1);
+        io.pace(conn, self.script.reads, Pace { piece_max: 1, pause: (second, second) });
+        io.timer(DRIP_TIME, DRIPPED);
     }
 
     fn send_body(&mut self, io: &mut ActorIo<'_>) {
@@ -279,7 +304,7 @@ impl Client {
         }
         // Of a request that stopped in its head, or was not read, ringgate cannot know the method.
         let headless = status == 429
-            || matches!(self.script.manner, Manner::StopsInHead)
+            || matches!(self.script.manner, Manner::StopsInHead | Manner::DripsHead)
                 && self.cut_id == self.waiting.front().copied();
         if (ask.method == "HEAD" && !headless) || matches!(status, 204 | 304) {
             return Body::None;
@@ -369,6 +394,7 @@ impl Client {
             closed_before: self.closed,
             bad_body: matches!(self.script.manner, Manner::BadBody) && self.cut_id == Some(id),
             sent: self.script.asks[..self.sent].contains(&id),
+            first: self.connected && self.script.asks.first() == Some(&id),
             injected: io.injected(),
         }
     }
@@ -561,7 +587,7 @@ impl Actor for Client {
             }
             Happening::Timer(EXPECT) => self.send_body(io),
             Happening::Timer(MANNER) => self.manner(io),
-            Happening::Timer(PATIENCE) => self.out_of_patience(io),
+            Happening::Timer(PATIENCE | DRIPPED) => self.out_of_patience(io),
             Happening::Timer(_) => self.finish(io),
             Happening::Accepted { .. } | Happening::Flushed(_) => {}
         }

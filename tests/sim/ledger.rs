@@ -183,6 +183,8 @@ pub struct About {
     pub closed_before: bool,
     /// The request was completely sent.
     pub sent: bool,
+    /// It is the first of a connection that stood.
+    pub first: bool,
     /// The framing of its body was broken on purpose.
     pub bad_body: bool,
     pub injected: Injected,
@@ -218,6 +220,8 @@ pub struct Ledger {
     /// Outcomes by kind, to see that a run tested something.
     pub tally: Tally,
     pub attempts_max: usize,
+    /// Nothing goes wrong in this run, and there is time enough to drain.
+    pub calm: bool,
     /// Clients come with TLS.
     pub tls: bool,
     /// Servers of each pool.
@@ -276,7 +280,9 @@ impl Ledger {
         if record.given.len() > 1 {
             self.tally.retried += 1;
         }
-        let (tight, wrongs, draining) = (self.tight, self.wrongs, self.draining);
+        // A drain without hurry cuts nothing.
+        let (tight, wrongs, draining) = (self.tight, self.wrongs, self.draining && !self.calm);
+        let closing = self.draining && !about.first;
         let restarts = self.restarts > 0;
         let verdict = match outcome {
             Outcome::Relayed { attempt, status, complete, len } => {
@@ -316,6 +322,7 @@ impl Ledger {
                     || about.selfish
                     || about.closed_before
                     || broken
+                    || closing
                     || about.injected.servers_hurt > 0
                     || draining
                     || tight.times

@@ -18,7 +18,7 @@ use ringgate::worker::shared::{Orders, Shared};
 use crate::client::Client;
 use crate::ledger::{Ledger, Record, Shared as SharedLedger, Tally};
 use crate::raw::Raw;
-use crate::scenario::Scenario;
+use crate::scenario::{Mood, Scenario};
 use crate::secure::Material;
 use crate::server::Server;
 
@@ -62,6 +62,7 @@ pub fn run(seed: u64, trace: bool, material: &Material) -> Result<Tally, String>
         attempts_max: scenario.attempts_max,
         pool_sizes: scenario.pool_sizes,
         tls: scenario.tls,
+        calm: scenario.mood == Mood::Calm,
         records: records(&scenario),
         ..Ledger::default()
     }));
@@ -128,7 +129,11 @@ impl Run {
                 self.ledger.borrow_mut().draining = true;
                 self.world.trace(|| "ORDER to stop".to_owned());
                 self.world.look_at(now + scenario.drain_time + Duration::from_secs(121));
-                let orders = if scenario.kill && now >= drain_at { Orders::Kill } else { Orders::Drain };
+                let orders = if scenario.kill && scenario.mood != Mood::Calm && now >= drain_at {
+                    Orders::Kill
+                } else {
+                    Orders::Drain
+                };
                 self.shared.order(orders);
             }
             let late =

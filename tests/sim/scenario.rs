@@ -131,9 +131,11 @@ impl Scenario {
             asks: Vec::new(),
             clients: Vec::new(),
             raws: Vec::new(),
-            drain_at: (mood != Mood::Calm && random.chance(200))
-                .then(|| random.time(Duration::ZERO, Duration::from_secs(2))),
-            drain_time: random.pick(&[30_000, 1000, 10]).min(30_000) as u32 * Duration::from_millis(1),
+            drain_at: random.chance(200).then(|| random.time(Duration::ZERO, Duration::from_secs(2))),
+            drain_time: match mood {
+                Mood::Calm => Duration::from_secs(300),
+                _ => Duration::from_millis(random.pick(&[30_000, 1000, 10])),
+            },
             kill: random.chance(200),
             places,
             pool_sizes: counts,
@@ -142,7 +144,9 @@ impl Scenario {
         };
         scenario.write_config(&mut random, &switches, counts);
         scenario.add_servers(&mut random, &switches, counts);
-        for _ in 0..random.between(1, 7) {
+        // Now and then many at once, with little to say each.
+        let crowd = switches.small && random.chance(60);
+        for _ in 0..if crowd { random.between(15, 30) } else { random.between(1, 7) } {
             scenario.add_client(&mut random, &switches);
         }
         if switches.relay {
@@ -295,6 +299,7 @@ impl Scenario {
         // With a bound per client some come from one address.
         let host = if self.tight.connections { 1 + number % 2 } else { 1 + number };
         let source = |network| SocketAddr::from(([10, network, 0, host as u8], 40_000 + number as u16));
+        let drips = matches!(manner, Manner::DripsHead | Manner::DripsBody);
         let announced = switches.proxy_in && !matches!(manner, Manner::Unannounced);
         self.clients.push(Script {
             to: front(FRONT),
@@ -303,7 +308,8 @@ impl Scenario {
             tls: (switches.tls_in && !matches!(manner, Manner::PlainOnTls))
                 .then(|| (Arc::clone(&switches.client), random.pick(&["one.test", "two.test"]))),
             asks,
-            pipeline: random.pick(&[1, 1, 2, 10]),
+            // Who drips must not do so before its last request.
+            pipeline: if drips { 1 } else { random.pick(&[1, 1, 2, 10]) },
             think: Duration::from_millis(random.pick(&[0, 0, 5, 1200])),
             reads: pace(random, switches.small),
             writes: pace(random, switches.small),
@@ -318,7 +324,9 @@ impl Scenario {
         if self.mood == Mood::Calm {
             return Manner::HalfCloses;
         }
-        match random.below(12) {
+        match random.below(14) {
+            12 => Manner::DripsHead,
+            13 => Manner::DripsBody,
             11 if switches.tls_in => Manner::PlainOnTls,
             10 if switches.proxy_in => Manner::Unannounced,
             0 | 1 => Manner::HalfCloses,

@@ -26,6 +26,10 @@ pub enum Manner {
     StopsInBody,
     /// Sends no PROXY header although one must come.
     Unannounced,
+    /// Sends the last request's head, or its body, a byte a second.
+    DripsHead,
+    /// See `DripsHead`.
+    DripsBody,
     /// Speaks plain HTTP where TLS is wanted.
     PlainOnTls,
     /// The chunked framing of the last request's body breaks in the middle.
@@ -42,7 +46,10 @@ impl Manner {
 
     /// Only the last request suffers from it.
     pub const fn spares_others(&self) -> bool {
-        matches!(self, Self::StopsInHead | Self::StopsInBody | Self::BadBody)
+        matches!(
+            self,
+            Self::StopsInHead | Self::StopsInBody | Self::BadBody | Self::DripsHead | Self::DripsBody
+        )
     }
 }
 

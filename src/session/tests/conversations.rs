@@ -180,7 +180,7 @@ fn a_client_that_only_sends_does_not_keep_its_last_answer_waiting() {
     let body = "x".repeat(9000);
     rig.server(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     for _ in 0..300 {
-        if rig.front.receiving {
+        if rig.front.receiving && rig.front.end.is_none() {
             rig.client([b'y'; 16 * 1024]);
         }
         rig.pass(secs(1));
@@ -317,12 +317,41 @@ fn a_want_of_pages_in_a_handshake_is_not_the_servers_fault() {
         flight.extend_from_slice(chunk.bytes());
     }
     assert!(!flight.is_empty());
-    while rig.pool.available() > 1 {
-        let page = rig.pool.take().unwrap();
+    while let Some(page) = rig.pool.take_last() {
         rig.hoard.push(page);
     }
+    // One page to receive into.
+    let page = rig.hoard.pop().unwrap();
+    rig.pool.give(page);
     rig.server(flight);
     assert_eq!((rig.closed(Close::ServerTls), rig.closed(Close::NoMemory)), (0, 1));
     assert!(rig.balancer.servers().all(|server| server.failures == 0), "nobody is ejected for it");
     rig.kill();
+}
+
+#[test]
+fn a_server_that_refuses_or_says_nothing_gives_one_502() {
+    for refuses in [true, false] {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client(GET);
+        let mut attempts = 0;
+        while rig.dialed.is_some() {
+            attempts += 1;
+            assert!(attempts < 10, "attempts are bounded");
+            if refuses {
+                rig.refused();
+            } else {
+                rig.connected();
+                rig.server_ends();
+            }
+        }
+        let answer = rig.front.take();
+        assert!(answer.starts_with("HTTP/1.1 502 "), "refuses: {refuses}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        let close = if refuses { Close::ServerRefused } else { Close::ServerClosedEarly };
+        assert_eq!(rig.closed(close), 1);
+        rig.client(FIXED);
+        assert!(rig.front.take().starts_with("HTTP/1.1 200 "), "the client's connection goes on");
+        rig.kill();
+    }
 }
