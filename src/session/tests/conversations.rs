@@ -302,33 +302,6 @@ fn a_broken_side_of_a_relay_is_shown_to_the_other_as_broken() {
     }
 }
 
-/// A handshake that finds no page says nothing about the server.
-#[test]
-fn a_want_of_pages_in_a_handshake_is_not_the_servers_fault() {
-    let (mut rig, mut pipe) = Rig::tls_to_servers(HTTP, 64);
-    rig.client(GET);
-    rig.connected();
-    let (mut pool, mut plain, mut out) = (Pool::new(16), Queue::new(), Queue::new());
-    let mut hello = Chunk::empty(pool.take().unwrap());
-    hello.append(&std::mem::take(&mut rig.back.as_mut().unwrap().sent));
-    pipe.received(hello, &mut plain, &mut out, &mut pool).unwrap();
-    let mut flight = Vec::new();
-    while let Some(chunk) = out.pop() {
-        flight.extend_from_slice(chunk.bytes());
-    }
-    assert!(!flight.is_empty());
-    while let Some(page) = rig.pool.take_last() {
-        rig.hoard.push(page);
-    }
-    // One page to receive into.
-    let page = rig.hoard.pop().unwrap();
-    rig.pool.give(page);
-    rig.server(flight);
-    assert_eq!((rig.closed(Close::ServerTls), rig.closed(Close::NoMemory)), (0, 1));
-    assert!(rig.balancer.servers().all(|server| server.failures == 0), "nobody is ejected for it");
-    rig.kill();
-}
-
 #[test]
 fn a_server_that_refuses_or_says_nothing_gives_one_502() {
     for refuses in [true, false] {
@@ -354,4 +327,31 @@ fn a_server_that_refuses_or_says_nothing_gives_one_502() {
         assert!(rig.front.take().starts_with("HTTP/1.1 200 "), "the client's connection goes on");
         rig.kill();
     }
+}
+
+/// A handshake that finds no page says nothing about the server.
+#[test]
+fn a_want_of_pages_in_a_handshake_is_not_the_servers_fault() {
+    let (mut rig, mut pipe) = Rig::tls_to_servers(HTTP, 64);
+    rig.client(GET);
+    rig.connected();
+    let (mut pool, mut plain, mut out) = (Pool::new(16), Queue::new(), Queue::new());
+    let mut hello = Chunk::empty(pool.take().unwrap());
+    hello.append(&std::mem::take(&mut rig.back.as_mut().unwrap().sent));
+    pipe.received(hello, &mut plain, &mut out, &mut pool).unwrap();
+    let mut flight = Vec::new();
+    while let Some(chunk) = out.pop() {
+        flight.extend_from_slice(chunk.bytes());
+    }
+    assert!(!flight.is_empty());
+    while let Some(page) = rig.pool.take_last() {
+        rig.hoard.push(page);
+    }
+    // One page to receive into.
+    let page = rig.hoard.pop().unwrap();
+    rig.pool.give(page);
+    rig.server(flight);
+    assert_eq!((rig.closed(Close::ServerTls), rig.closed(Close::NoMemory)), (0, 1));
+    assert!(rig.balancer.servers().all(|server| server.failures == 0), "nobody is ejected for it");
+    rig.kill();
 }
