@@ -313,7 +313,7 @@ impl Rig {
             let wire = self.wire(leg);
             assert!(wire.receiving, "{leg:?} is not read");
             wire.receiving = false;
-            let mut chunk = Chunk::empty(self.pool.take().expect("a page to receive into"));
+            let mut chunk = Chunk::empty(self.pool.take_last().expect("a page to receive into"));
             chunk.append(part);
             self.tell(Event::Received(leg, Chain::from(chunk)));
         }
