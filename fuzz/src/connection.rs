@@ -12,13 +12,15 @@ use ringgate::limits::{CHAIN_CHUNKS_MAX, PAGE_BYTES, RECV_BYTES};
 use ringgate::net::Errno;
 use ringgate::session::conn::Conn;
 use ringgate::session::{Cx, Leg, Op};
-use ringgate::tls::{ClientOptions, ClientTls, Pipe, ServerOptions, ServerTls, Version, demo};
+use ringgate::tls::{ClientOptions, ClientTls, Pipe, ServerOptions, ServerTls, TlsError, Version, demo};
 
 use crate::choices::Choices;
 use crate::talk::pattern;
 
 /// Bytes in the clear before TLS starts, as a PROXY protocol header is.
 const HEADER: usize = 16;
+/// With fewer pages than this left, an end may give up.
+const RESERVE: usize = 12;
 /// Bytes that one end writes at most in a run.
 const WRITTEN_MAX: usize = 400 * 1024;
 
@@ -61,6 +63,8 @@ struct End {
     ended: bool,
     told: bool,
     shut: bool,
+    /// It said that it writes no more.
+    done: bool,
     /// It gave up.
     dead: bool,
 }
@@ -122,7 +126,10 @@ impl Pair {
 
     fn act(&mut self, step: u8, choices: &mut Choices<'_>) {
         let at = usize::from(step >> 7);
+        // A server that waits for the header in the clear says nothing yet.
+        let silent = at == 1 && self.waiting.is_some();
         match step % 16 {
+            0 | 1 | 10 | 11 if silent => self.read(at, HEADER),
             0 | 1 => self.write(at, choices.size() * 3, choices.below(2) == 0),
             2 | 3 => self.read(at, choices.size()),
             4 | 5 => drop(self.deliver(at, choices.size())),
@@ -131,9 +138,13 @@ impl Pair {
             9 => self.hoard(choices.below(64)),
             10 => {
                 self.ends[at].conn.shut_when_flushed();
+                self.ends[at].done = true;
                 self.pump(at, true);
             }
-            11 => self.ends[at].conn.say_goodbye(),
+            11 => {
+                self.ends[at].conn.say_goodbye();
+                self.ends[at].done = true;
+            }
             12 => self.pump(at, choices.below(4) > 0),
             13 if choices.below(4) == 0 => self.fail_send(at),
             14 if choices.below(4) == 0 => {
@@ -158,7 +169,9 @@ impl Pair {
     /// The application writes.
     fn write(&mut self, at: usize, len: usize, small: bool) {
         let end = &mut self.ends[at];
-        if end.dead || end.shut || end.conn.is_deaf() || end.written + len > WRITTEN_MAX {
+        // Whoever fills every page with what is to be sent has none left to shake hands with.
+        let fits = self.pool.available() > RESERVE + len.div_ceil(RECV_BYTES);
+        if end.dead || end.done || end.conn.is_deaf() || end.written + len > WRITTEN_MAX || !fits {
             return;
         }
         let bytes: Vec<u8> = (end.written..end.written + len).map(|n| pattern(at as u64, n as u64)).collect();
@@ -199,16 +212,16 @@ impl Pair {
         }
         if header && let Some(pipe) = self.waiting.take() {
             let started = end.conn.secure(pipe, &mut self.pool);
-            self.settle_error(at, started.is_err());
+            self.settle_error(at, started);
         }
         assert!(self.ends[at].read <= self.ends[1 - at].written, "more was read than written");
         self.pump(at, true);
     }
 
     /// An end that meets an error gives up; it must have a reason.
-    fn settle_error(&mut self, at: usize, failed: bool) {
-        if failed {
-            assert!(self.damaged || self.scarce, "end {at} failed without a reason");
+    fn settle_error(&mut self, at: usize, result: Result<(), TlsError>) {
+        if let Err(error) = result {
+            assert!(self.damaged || self.scarce, "end {at} failed without a reason: {error:?}");
             let end = &mut self.ends[at];
             end.dead = true;
             end.conn.clear(&mut self.pool);
@@ -251,9 +264,9 @@ impl Pair {
             return false;
         }
         end.receiving = false;
-        self.scarce |= self.pool.available() < 12;
+        self.scarce |= self.pool.available() < RESERVE;
         let received = end.conn.received(chain, &mut self.pool);
-        self.settle_error(at, received.is_err());
+        self.settle_error(at, received);
         self.pump(at, true);
         true
     }
@@ -286,14 +299,14 @@ impl Pair {
         if count == 0 {
             self.hoard.drain(..).for_each(|page| self.pool.give(page));
         }
-        self.scarce |= self.pool.available() < 12;
+        self.scarce |= self.pool.available() < RESERVE;
     }
 
     fn pump(&mut self, at: usize, listen: bool) {
         if self.ends[at].dead {
             return;
         }
-        self.scarce |= self.pool.available() < 12;
+        self.scarce |= self.pool.available() < RESERVE;
         let mut ops = Vec::new();
         let end = &mut self.ends[at];
         let mut cx = Cx {
@@ -327,12 +340,12 @@ impl Pair {
                 Op::Shut(_) => {
                     assert!(end.sending.is_none() && !end.shut);
                     end.shut = true;
-                    self.ends[1 - at].ended = true;
-                    return;
                 }
                 other => panic!("{other:?}"),
             }
         }
+        let shut = end.shut;
+        self.ends[1 - at].ended |= shut;
     }
 
     fn check(&self) {
@@ -348,10 +361,12 @@ impl Pair {
         for _ in 0..4000 {
             let mut moved = false;
             for at in 0..2 {
+                let was_shut = self.ends[at].shut;
                 self.pump(at, true);
                 moved |= self.sent(at, 255);
                 moved |= self.deliver(at, usize::MAX);
                 self.read(at, usize::MAX);
+                moved |= self.ends[at].shut != was_shut;
             }
             if !moved {
                 return;
@@ -372,8 +387,13 @@ impl Pair {
         if !self.damaged {
             for at in 0..2 {
                 let (end, other) = (&self.ends[at], &self.ends[1 - at]);
-                assert_eq!(end.read, other.written, "bytes are missing");
-                assert!(end.conn.is_eof() && !end.conn.is_truncated() && end.shut, "no proper end");
+                assert_eq!(
+                    end.read, other.written,
+                    "bytes are missing at {at}: {:?} {:?}",
+                    end.conn, other.conn
+                );
+                let state = (end.conn.is_eof(), end.conn.is_truncated(), end.shut);
+                assert_eq!(state, (true, false, true), "no proper end of {at}: {:?}", end.conn);
             }
         }
         for end in &mut self.ends {

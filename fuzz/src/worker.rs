@@ -531,7 +531,7 @@ impl<'c> Worker<'c> {
             && !line.connecting
         {
             line.ended = true;
-            line.broken |= broken;
+            line.broken |= broken && !line.told;
         }
     }
 
