@@ -24,6 +24,7 @@ use crate::limits;
 use crate::net::Address;
 
 mod fields;
+mod health;
 mod http;
 mod pool;
 mod routes;
