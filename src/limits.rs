@@ -129,6 +129,8 @@ pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
 pub const TAKEN_TIME: Duration = Duration::from_secs(1);
 /// How often it is tried meanwhile.
 pub const TAKEN_AGAIN_TIME: Duration = Duration::from_millis(20);
+/// For so long after a reload connections may still come from listeners that it closed.
+pub const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG_MAX: i32 = 4096;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.

@@ -21,7 +21,7 @@ use crate::tls::certs::Description;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Everything.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Listening addresses in the order of the file; a `ListenerId` is an index.
     pub listeners: Vec<Listener>,
@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// One listening address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Where to listen.
     pub address: Address,
@@ -79,7 +79,7 @@ impl Config {
 }
 
 /// An `[http.NAME]` block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Http {
     /// Its name in the file.
     pub name: String,
@@ -160,18 +160,18 @@ impl Default for HttpTimes {
 }
 
 /// What a route leads to, with its field rules.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// What to do.
     pub action: Action,
     /// Changes to the request's fields before it goes to a server.
     pub request: FieldRules,
-    /// Changes to the answer's fields before it goes to the client.
-    pub response: FieldRules,
+    /// Changes to the answer's fields before it goes to the client. An exchange keeps them across a reload.
+    pub response: Arc<FieldRules>,
 }
 
 /// What a route leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// A server of this pool answers.
     Pool(PoolId),
@@ -213,7 +213,7 @@ pub struct Answer {
 }
 
 /// A `[tcp.NAME]` block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tcp {
     /// Its name in the file.
     pub name: String,
@@ -232,7 +232,7 @@ pub struct Tcp {
 }
 
 /// A `[pool.NAME]` block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// Its name in the file.
     pub name: String,
@@ -297,7 +297,7 @@ pub enum Balance {
 }
 
 /// A server of a pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     /// Its name for people: `name`, or the address as written.
     pub name: String,
