@@ -145,3 +145,22 @@ pub const DESCRIPTORS_SPARE: u64 = 64;
 pub const DESCRIPTORS_PER_WORKER: u64 = 3;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;
+
+/// Characters of an admin token at least.
+pub const TOKEN_BYTES_MIN: usize = 16;
+/// Connections to the admin listeners at a time. More wait in the kernel's queue.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of the body of an admin request. More: 413.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// An admin request must be complete, and its answer taken, within this time.
+pub const ADMIN_TIME: Duration = Duration::from_secs(30);
+/// Workers take a new edition over within this time; later the answer says so.
+pub const TAKE_TIME: Duration = Duration::from_secs(5);
+/// Sessions that one answer lists.
+pub const SESSIONS_LISTED_MAX: usize = 10_000;
+/// Servers that may be added while running, in all.
+pub const ADDED_SERVERS_MAX: usize = 10_000;
+/// Orders to the control thread that wait.
+pub const ORDERS_MAX: usize = 64;
+/// How often certificate files are looked at.
+pub const WATCH_TIME: Duration = Duration::from_secs(2);

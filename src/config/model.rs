@@ -37,6 +37,31 @@ pub struct Config {
     pub limits: Limits,
     /// `[workers]`.
     pub workers: Workers,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+}
+
+/// `[admin]`: where the process is looked at and directed.
+#[derive(Clone, Debug, Default)]
+pub struct AdminConfig {
+    /// Where to listen; nowhere when empty.
+    pub listen: Vec<Address>,
+    /// TLS on addresses that are not Unix sockets.
+    pub tls: Option<Arc<ServerTls>>,
+    /// What every request must show.
+    pub token: Option<Token>,
+    /// Certificate files are looked at every few seconds, and loaded again when one has changed.
+    pub watch: bool,
+}
+
+/// A secret, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// One listening address.

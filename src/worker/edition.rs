@@ -29,38 +29,56 @@ pub struct Edition {
     pub config: Arc<Config>,
     /// Who takes the next request.
     pub balancer: Balancer,
-    doors: Mutex<Doors>,
+    /// Those that no worker has fetched yet.
+    doors: Mutex<DoorMap>,
 }
 
-/// Listening sockets that no worker has fetched yet.
-type Doors = HashMap<(WorkerId, ListenerId), Vec<Door>>;
+type DoorMap = HashMap<(WorkerId, ListenerId), Vec<Door>>;
+
+/// Listening sockets for workers.
+#[derive(Debug, Default)]
+pub struct Doors(DoorMap);
 
 /// Sockets that listen already, by address: handed over by the service manager or by the process before.
 pub type Inherited = Vec<(Address, OwnedFd)>;
 
 impl Edition {
-    /// The first of a process. Its workers open the listening sockets themselves unless [`Edition::open`] did.
-    pub fn first(config: Arc<Config>) -> Self {
+    /// The first of a process. Its workers open the listening sockets that `doors` does not have.
+    pub fn first(config: Arc<Config>, doors: Doors) -> Self {
         let balancer = Balancer::next(None, &config);
-        Self { number: 1, config, balancer, doors: Mutex::default() }
+        Self { number: 1, config, balancer, doors: Mutex::new(doors.0) }
     }
 
-    /// The one after `self`: what both configurations have keeps its load and health.
-    pub fn next(&self, config: Arc<Config>) -> Self {
+    /// The one after `self`: what both configurations have keeps its load and health, and servers that it does not have
+    /// get nothing new from now on.
+    pub fn next(&self, config: Arc<Config>, doors: Doors) -> Self {
         let balancer = Balancer::next(Some((&self.config, &self.balancer)), &config);
-        Self { number: self.number + 1, config, balancer, doors: Mutex::default() }
+        Self { number: self.number + 1, config, balancer, doors: Mutex::new(doors.0) }
     }
 
+    /// The sockets that were opened for a worker.
+    pub fn take_doors(&self, worker: WorkerId, listener: ListenerId) -> Vec<Door> {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.remove(&(worker, listener)).unwrap_or_default()
+    }
+}
+
+impl Doors {
     /// Opens the listening sockets that `before` does not have, one for each of so many workers, `inherited` ones first.
     /// Errors: what the kernel refuses, with advice; then nothing listens that did not before.
-    pub fn open(&self, before: Option<&Self>, workers: usize, inherited: Inherited) -> io::Result<()> {
-        let mut doors = Doors::new();
+    pub fn open(
+        config: &Config,
+        before: Option<&Config>,
+        workers: usize,
+        inherited: Inherited,
+    ) -> io::Result<Self> {
+        let mut doors = DoorMap::new();
         let mut inherited = inherited;
         let until = clock::now() + TAKEN_TIME;
-        for (at, listener) in (0u32..).zip(&self.config.listeners) {
+        for (at, listener) in (0u32..).zip(&config.listeners) {
             let same =
                 |other: &Listener| other.address == listener.address && other.v6only == listener.v6only;
-            if before.is_some_and(|before| before.config.listeners.iter().any(same)) {
+            if before.is_some_and(|before| before.listeners.iter().any(same)) {
                 continue;
             }
             let mut own: Vec<OwnedFd> = Vec::new();
@@ -80,14 +98,7 @@ impl Edition {
                 doors.entry((worker, ListenerId(at))).or_default().push(door);
             }
         }
-        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
-        Ok(())
-    }
-
-    /// The sockets that were opened for a worker.
-    pub fn take_doors(&self, worker: WorkerId, listener: ListenerId) -> Vec<Door> {
-        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        doors.remove(&(worker, listener)).unwrap_or_default()
+        Ok(Self(doors))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_SPARE, PAGE_BYTES, PAGES
 use crate::ring::{self, Epoll, Io, Uring};
 
 use super::Worker;
-use super::edition::{Edition, Inherited};
+use super::edition::{Doors, Edition, Inherited};
 use super::shared::{Orders, Shared};
 
 /// Why nothing was started. The text says what was tried, why it failed, and what to do.
@@ -175,8 +175,9 @@ pub fn prepare(config: Config, inherited: Inherited) -> Result<Prepared, StartEr
              are needed; raise [limits] memory_max or lower [workers] count"
         )));
     }
-    let edition = Edition::first(Arc::new(config));
-    edition.open(None, count, inherited).map_err(|error| StartError(error.to_string()))?;
+    let doors =
+        Doors::open(&config, None, count, inherited).map_err(|error| StartError(error.to_string()))?;
+    let edition = Edition::first(Arc::new(config), doors);
     Ok(Prepared { edition, engine, count, pages, cores, notes })
 }
 

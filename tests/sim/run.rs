@@ -13,7 +13,7 @@ use ringgate::ids::WorkerId;
 use ringgate::ring::Io;
 use ringgate::ring::sim::{Random, Sim, World};
 use ringgate::worker::Worker;
-use ringgate::worker::edition::Edition;
+use ringgate::worker::edition::{Doors, Edition};
 use ringgate::worker::shared::{Orders, Shared};
 
 use crate::client::Client;
@@ -57,7 +57,7 @@ pub fn run(seed: u64, trace: bool, material: &Material) -> Result<Tally, String>
         }));
     }
     let config = Config::parse(&scenario.config, "sim.toml").map_err(|mistakes| format!("{mistakes}"))?;
-    let shared = Arc::new(Shared::new(Edition::first(Arc::new(config)), scenario.workers));
+    let shared = Arc::new(Shared::new(Edition::first(Arc::new(config), Doors::default()), scenario.workers));
     let ledger = Rc::new(RefCell::new(Ledger {
         tight: scenario.tight,
         attempts_max: scenario.attempts_max,
