@@ -26,11 +26,10 @@ use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
-use super::moves::{Followed, Moves};
 use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
-use super::{About, Cx, Event, Leg, Op};
+use super::{Cx, Event, Leg, Op};
 use crate::buf::Chain;
 
 /// Where the connection is.
@@ -125,40 +124,6 @@ impl HttpSession {
     pub(super) fn site<'a>(&self, cx: &Cx<'a>) -> &'a Http {
         let config = cx.config;
         &config.http[self.site.index()]
-    }
-
-    /// See [`Session::about`](super::Session::about).
-    pub fn about(&self) -> About {
-        let phase = match self.phase {
-            Phase::Proxy => "proxy_header",
-            Phase::Handshake => "tls_handshake",
-            Phase::Head if self.head_begun || self.requests == 0 => "head",
-            Phase::Head => "idle",
-            Phase::Exchange => "exchange",
-            Phase::Tunnel => "tunnel",
-            Phase::Flush | Phase::Linger | Phase::Closed => "closing",
-        };
-        let dial = self.exchange.as_ref().map(|exchange| &exchange.dial);
-        About {
-            kind: "http",
-            phase,
-            client: self.ends.client,
-            requests: self.requests,
-            pool: dial.map(|dial| dial.pool),
-            server: dial.and_then(|dial| dial.link.as_ref()).map(|link| link.server),
-        }
-    }
-
-    /// See [`Session::follow`](super::Session::follow).
-    pub fn follow(&mut self, moves: &Moves) -> Followed {
-        let Some(site) = moves.http(self.site) else { return Followed::Never };
-        if let Some(exchange) = &mut self.exchange
-            && !exchange.dial.follow(moves)
-        {
-            return if self.phase == Phase::Tunnel { Followed::Never } else { Followed::Later };
-        }
-        self.site = site;
-        Followed::Yes
     }
 
     /// Tells what happened.

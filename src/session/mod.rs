@@ -13,6 +13,7 @@
 //! or [`Op::Park`] of a leg the session hears nothing more of it. It is over when its client's leg is closed and no
 //! server leg is left: [`Session::is_over`].
 
+mod about;
 pub mod answers;
 pub mod conn;
 pub mod dial;

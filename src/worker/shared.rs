@@ -100,6 +100,11 @@ impl Shared {
         self.drain_nanos.store(nanos.max(1), Ordering::SeqCst);
     }
 
+    /// True once the order to drain or to end came.
+    pub fn is_draining(&self) -> bool {
+        self.seats.iter().any(|seat| seat.orders() != Orders::Run)
+    }
+
     /// A counter, summed over all workers.
     pub fn sum(&self, count: Count) -> u64 {
         self.seats.iter().fold(0, |sum, seat| sum.wrapping_add(seat.counters.get(count)))

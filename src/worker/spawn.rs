@@ -24,6 +24,13 @@ use super::shared::{Orders, Shared};
 #[derive(Debug)]
 pub struct StartError(String);
 
+impl StartError {
+    /// With a text for people.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
