@@ -70,6 +70,7 @@
 //! | 3 | [`session`] | choice -> intentions |
 //! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
 //! | 5 | [`worker`] | where sessions meet the kernel |
+//! | 5 | [`control`] (imports [`worker`]; never the other way) | where the process is run |
 //! | 6 | [`cli`] | the command line |
 //!
 //! [`session`] and [`ring`] do not know each other. [`http`] does not know [`config`]. Nothing below [`worker`] knows
@@ -98,7 +99,10 @@ pub mod ring;
 
 pub mod worker;
 
+pub mod control;
+
 pub mod cli;
 
 pub use config::model::Config;
-pub use worker::spawn::{Running, StartError, start};
+pub use control::{Running, start};
+pub use worker::spawn::StartError;
