@@ -192,3 +192,5 @@ pub const ADDED_SERVERS_MAX: usize = 10_000;
 pub const ORDERS_MAX: usize = 64;
 /// How often certificate files are looked at.
 pub const WATCH_TIME: Duration = Duration::from_secs(2);
+/// For so long the rest of an answer to a check is read and dropped.
+pub const CHECK_LINGER_TIME: Duration = Duration::from_millis(100);

@@ -296,6 +296,11 @@ impl Balancer {
         (0u32..).zip(&self.servers).map(|(id, server)| server.view(ServerId(id)))
     }
 
+    /// A server as it is now.
+    pub fn view(&self, server: ServerId) -> ServerView {
+        self.servers[server.index()].view(server)
+    }
+
     /// A woken session picks. What it tried before is only its second choice, but one: else the place that it was woken
     /// for would stay free, and everybody behind it would wait.
     #[cold]

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::checks::CheckView;
 use super::live::{Difference, Name};
 use super::state::State;
 use crate::balance::ServerView;
@@ -21,6 +22,7 @@ use crate::worker::shared::{Ask, SessionView};
 /// The process as a whole.
 pub fn status(state: &State) -> Value {
     let (shared, edition) = (&state.shared, state.shared.edition());
+    let checks = state.check_counts();
     let loaded_at = jiff::Timestamp::try_from(state.loaded_at()).map(|at| at.to_string()).unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -38,6 +40,12 @@ pub fn status(state: &State) -> Value {
             "max": edition.config.limits.connections_max,
         },
         "requests": shared.sum(Count::Requests),
+        "checks": {
+            "done": checks.done,
+            "failed": checks.failed,
+            "went_down": checks.went_down,
+            "came_up": checks.came_up,
+        },
     })
 }
 
@@ -94,6 +102,17 @@ fn server_view(state: &State, edition: &Edition, view: &ServerView) -> Value {
         "backup": server.backup,
         "in_flight": view.in_flight,
         "connections_max": server.connections_max,
+        "check": check(state.check_view(edition, view.server)),
+    })
+}
+
+fn check(view: Option<CheckView>) -> Value {
+    let view = view.unwrap_or_default();
+    json!({
+        "result": view.result(),
+        "text": view.text,
+        "at": view.at.and_then(|at| jiff::Timestamp::try_from(at).ok()).map(|at| at.to_string()),
+        "failures": view.failures,
     })
 }
 
