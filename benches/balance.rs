@@ -19,6 +19,7 @@ fn config(balance: Balance, count: u32, weighted: bool) -> Config {
         weight: if weighted { 1 + n % 7 } else { 1 },
         backup: false,
         connections_max: 0,
+        lookup: None,
     };
     let pool = Pool {
         name: "bench".into(),

@@ -194,3 +194,13 @@ pub const ORDERS_MAX: usize = 64;
 pub const WATCH_TIME: Duration = Duration::from_secs(2);
 /// For so long the rest of an answer to a check is read and dropped.
 pub const CHECK_LINGER_TIME: Duration = Duration::from_millis(100);
+/// Servers that one name can stand for. The rest of its records is not used.
+pub const NAMED_SERVERS_MAX: usize = 256;
+/// An answer of DNS is used for so long at least, and a name that cannot be resolved is tried again after this time.
+pub const TTL_MIN_DEFAULT: Duration = Duration::from_secs(1);
+/// An answer of DNS is used for so long at most.
+pub const TTL_MAX_DEFAULT: Duration = Duration::from_secs(300);
+/// Name servers that can be configured.
+pub const NAME_SERVERS_MAX: usize = 8;
+/// A name must be resolved within this time.
+pub const LOOKUP_TIME: Duration = Duration::from_secs(10);

@@ -243,3 +243,86 @@ fn a_database_is_asked_as_databases_are() {
     let _running = start();
     logged(&gate, &format!("server {at} is up: 10."));
 }
+
+#[test]
+fn a_name_stands_for_all_its_addresses_and_follows_them() {
+    let folder = TempDir::new().unwrap();
+    let (dns, at) = (address(), address());
+    let hosts = folder.path().join("hosts");
+    // Three origins at one port, each with an address of its own.
+    let port = at.port();
+    let ip = |last: u8| format!("127.99.{}.{last}", std::process::id() % 250 + 1);
+    let origins: Vec<Nginx> = (1..=3)
+        .map(|last| {
+            Nginx::with(
+                &format!("unused{last}"),
+                "",
+                &format!("listen {}:{port}; location = /me {{ return 200 \"{last}\"; }}", ip(last)),
+            )
+        })
+        .collect();
+    let records = |last: &[u8]| {
+        let lines: Vec<String> = last.iter().map(|last| format!("{} web.internal\n", ip(*last))).collect();
+        std::fs::write(&hosts, lines.concat()).unwrap();
+    };
+    records(&[1]);
+    let (listen, dns_port) = (format!("--listen-address={}", dns.ip()), format!("--port={}", dns.port()));
+    let hosts_file = format!("--addn-hosts={}", hosts.display());
+    let service = format!("--srv-host=_http._tcp.web.internal,web.internal,{port},0,5");
+    let arguments = [
+        "--keep-in-foreground",
+        "--no-resolv",
+        "--no-hosts",
+        "--bind-interfaces",
+        "--conf-file=/dev/null",
+        "--no-daemon",
+        "--local-ttl=1",
+        &listen,
+        &dns_port,
+        &hosts_file,
+        &service,
+    ];
+    let dnsmasq = program("dnsmasq", "dnsmasq-base");
+    let start = || Running::start("dnsmasq", &dnsmasq, &arguments, folder.path());
+    let mut server = start();
+    std::thread::sleep(Duration::from_millis(300));
+
+    let front = address();
+    let config = format!(
+        "[http.main]\nlisten = [\"{front}\"]\npool = \"web\"\nroutes = [ {{ path = \"/service\", pool = \"service\" }} ]
+         [pool.web]\nservers = [\"web.internal:{port}\"]
+         [pool.service]\nservers = [\"srv:_http._tcp.web.internal\"]
+         [dns]\nservers = [\"{dns}\"]\n"
+    );
+    let gate = Ringgate::start(common::Engine::Epoll, &with_admin(&config));
+    let seen = |times: usize| -> String {
+        let mut seen: Vec<String> = (0..times).map(|_| curl_text(&[&format!("http://{front}/me")])).collect();
+        seen.sort();
+        seen.dedup();
+        seen.concat()
+    };
+    assert_eq!(seen(4), "1");
+    records(&[1, 2, 3]);
+    server.signal("HUP");
+    eventually("all addresses serve", || (seen(9) == "123").then_some(()));
+    let told = servers(&gate);
+    assert!(
+        told.contains(&format!("\"name\":\"web.internal:{port}\"")),
+        "who was there keeps its name: {told}"
+    );
+    assert!(told.contains(&format!("\"name\":\"web.internal:{port}#{}\"", ip(3))), "{told}");
+    assert!(told.contains("\"weight\":5") && told.contains("srv:_http._tcp.web.internal"), "{told}");
+    records(&[2]);
+    server.signal("HUP");
+    eventually("only one is left", || (seen(6) == "2").then_some(()));
+
+    server.kill();
+    logged(&gate, "the name \"web.internal\" cannot be resolved, its last answer stays");
+    assert_eq!(seen(4), "2");
+    records(&[3]);
+    let _server = start();
+    logged(&gate, "the name \"web.internal\" is resolved again");
+    eventually("and followed", || (seen(4) == "3").then_some(()));
+    assert_eq!(gate.running.text().matches("\"web.internal\" cannot be resolved").count(), 1, "told once");
+    drop(origins);
+}

@@ -32,6 +32,7 @@ fn config(balance: Balance, queue_max: usize, specs: &[Spec]) -> Config {
         weight: *weight,
         backup: *backup,
         connections_max: *connections_max,
+        lookup: None,
     };
     let servers: Vec<Server> = (0u16..).zip(specs).map(server).collect();
     let pool = Pool {
@@ -145,6 +146,7 @@ fn balancer_config(n: u32) -> Config {
         weight: 1,
         backup: false,
         connections_max: 0,
+        lookup: None,
     };
     let pool = Pool {
         name: n.to_string(),

@@ -5,7 +5,7 @@
 //! grows. Always true: pools are read first, so that every name of a pool can be replaced by its id.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::did_you_mean;
-use super::model::{Config, Engine, Limits, Listener, Serves, Workers};
+use super::model::{Config, Dns, Engine, Limits, Listener, Serves, Workers};
 use super::raw::{At, Entry, Notes, Table, Value};
 use super::values::{self, Listen};
 use super::world::World;
@@ -77,6 +77,7 @@ impl<'t> Checker<'t, '_> {
         let tcp = document.entry("tcp");
         let listens = http.is_some() || tcp.is_some();
         self.limits(document);
+        self.dns(document);
         self.workers(document);
         self.admin(document);
         document.finish();
@@ -143,6 +144,33 @@ impl<'t> Checker<'t, '_> {
                 as u32,
             drain: table.duration("drain", default.drain),
         };
+        table.finish();
+    }
+
+    fn dns(&mut self, document: &Table<'t>) {
+        let Some(table) = document.table("dns", "write [dns] and the keys below it") else { return };
+        let items = table.get("servers").map_or_else(Vec::new, |value| value.list(true));
+        for item in &items {
+            let Some(text) = item.text() else { continue };
+            let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+            match parsed {
+                Ok(_) if self.config.dns.servers.len() == limits::NAME_SERVERS_MAX => {
+                    item.mistake("these are too many name servers", "three are plenty");
+                }
+                Ok(address) => self.config.dns.servers.push(address),
+                Err(_) => item.mistake(
+                    format!("\"{text}\" is not the address of a name server"),
+                    "write it like \"10.0.0.53\" or \"127.0.0.1:5353\"",
+                ),
+            }
+        }
+        let default = Dns::default();
+        self.config.dns.ttl_min = table.duration("ttl_min", default.ttl_min);
+        self.config.dns.ttl_max = table.duration("ttl_max", default.ttl_max);
+        if let (true, Some(value)) = (self.config.dns.ttl_min > self.config.dns.ttl_max, table.get("ttl_min"))
+        {
+            value.mistake("ttl_min is longer than ttl_max", "make one of them the other");
+        }
         table.finish();
     }
 

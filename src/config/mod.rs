@@ -5,7 +5,7 @@
 //! reading one never panics, whatever the bytes.
 //!
 //! Files named in a configuration are relative to the folder of the configuration file. Host names of servers are
-//! resolved once, when the configuration is loaded, and the first address is taken.
+//! resolved when the configuration is loaded, and the first address is taken; a process that runs resolves them again.
 
 use std::io;
 use std::path::Path;
@@ -14,6 +14,7 @@ mod brackets;
 mod check;
 mod error;
 pub mod model;
+pub mod names;
 mod raw;
 mod values;
 mod world;
@@ -83,11 +84,13 @@ pub fn server_address(text: &str) -> Result<Address, String> {
     match values::server(text, Path::new("")).map_err(|fault| fault.what)? {
         values::Target::Address(address) => Ok(Address::Tcp(address)),
         values::Target::Unix(path) => Ok(Address::Unix(path)),
+        values::Target::Service(_) => Err("a service is several servers: write it into the file".into()),
         values::Target::Name(name, port) => {
-            let resolved = Host.resolve(&name, port);
+            let lookup = model::Lookup { name, port: Some(port) };
+            let resolved = Host.resolve(&lookup, &model::Dns::default());
             resolved
                 .map(Address::Tcp)
-                .map_err(|error| format!("the name \"{name}\" cannot be resolved: {error}"))
+                .map_err(|error| format!("the name \"{}\" cannot be resolved: {error}", lookup.name))
         }
     }
 }

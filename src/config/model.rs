@@ -5,7 +5,7 @@
 //! every id is valid within the same `Config`; nothing here needs a file or a name to be looked up again.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,43 @@ pub struct Config {
     pub workers: Workers,
     /// `[admin]`.
     pub admin: AdminConfig,
+    /// `[dns]`.
+    pub dns: Dns,
+}
+
+/// `[dns]`: how host names of servers are resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Who is asked; empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// An answer is good for so long at least.
+    pub ttl_min: Duration,
+    /// And at most.
+    pub ttl_max: Duration,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { servers: Vec::new(), ttl_min: limits::TTL_MIN_DEFAULT, ttl_max: limits::TTL_MAX_DEFAULT }
+    }
+}
+
+/// A name whose records say where servers are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lookup {
+    /// The name.
+    pub name: String,
+    /// The port of its servers; `None`: SRV records say it.
+    pub port: Option<u16>,
+}
+
+/// A server as the records of a name say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Its own host name and weight, and whether it is a backup, where SRV records say so.
+    pub service: Option<(String, u32, bool)>,
 }
 
 /// `[admin]`: where the process is looked at and directed.
@@ -425,6 +462,8 @@ pub struct Server {
     pub backup: bool,
     /// Requests (TCP: connections) in flight at most, over all workers; 0 is no limit.
     pub connections_max: u32,
+    /// The name that `address` came from, to be resolved again when its time is over.
+    pub lookup: Option<Lookup>,
 }
 
 /// `[limits]`.

@@ -207,6 +207,8 @@ pub(super) enum Target {
     Address(SocketAddr),
     /// A host name and port, to be resolved.
     Name(String, u16),
+    /// A service name, whose SRV records say hosts and ports.
+    Service(String),
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -216,6 +218,15 @@ pub(super) fn server(text: &str, folder: &Path) -> Result<Target, Fault> {
     const ADVICE: &str = "write \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"host.name:80\" or \"unix:/path\"";
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path, folder).map(Target::Unix);
+    }
+    if let Some(name) = text.strip_prefix("srv:") {
+        if !is_host_name(name) || !name.starts_with('_') {
+            return fault(
+                format!("\"{name}\" is not the name of a service"),
+                "write it like \"srv:_http._tcp.web.internal\"",
+            );
+        }
+        return Ok(Target::Service(name.to_owned()));
     }
     for (scheme, port, more) in [("http://", ":80", ""), ("https://", ":443", ", and tls = true in the pool")]
     {

@@ -8,6 +8,8 @@ use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use super::model::{Dns, Lookup};
+use super::names;
 use crate::clock;
 use crate::tls::certs::{CertError, Description, Notice, Store};
 use crate::tls::{ClientOptions, ClientTls, ServerOptions, ServerTls};
@@ -28,8 +30,8 @@ pub trait World {
     /// The bytes of a file, at most `bytes_max + 1` of them.
     fn read(&self, file: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
 
-    /// The first address of a host name.
-    fn resolve(&self, name: &str, port: u16) -> io::Result<SocketAddr>;
+    /// The first address of a name.
+    fn resolve(&self, lookup: &Lookup, dns: &Dns) -> io::Result<SocketAddr>;
 
     /// Whether the host has IPv6.
     fn has_ipv6(&self) -> bool;
@@ -52,8 +54,9 @@ impl World for Host {
         Ok(bytes)
     }
 
-    fn resolve(&self, name: &str, port: u16) -> io::Result<SocketAddr> {
-        let first = (name, port).to_socket_addrs()?.next();
+    fn resolve(&self, lookup: &Lookup, dns: &Dns) -> io::Result<SocketAddr> {
+        let (Some(port), []) = (lookup.port, &*dns.servers) else { return names::first(lookup, dns) };
+        let first = (&*lookup.name, port).to_socket_addrs()?.next();
         first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
     }
 
@@ -84,11 +87,11 @@ impl World for Nowhere {
         Ok(Vec::new())
     }
 
-    fn resolve(&self, name: &str, port: u16) -> io::Result<SocketAddr> {
-        if name.ends_with(".invalid") {
+    fn resolve(&self, lookup: &Lookup, _dns: &Dns) -> io::Result<SocketAddr> {
+        if lookup.name.ends_with(".invalid") {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name is not known"));
         }
-        Ok(SocketAddr::from(([192, 0, 2, 1], port)))
+        Ok(SocketAddr::from(([192, 0, 2, 1], lookup.port.unwrap_or(80))))
     }
 
     fn has_ipv6(&self) -> bool {

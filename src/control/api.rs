@@ -276,6 +276,7 @@ async fn add(pool: &str, body: &[u8], state: &Rc<State>) -> Answer {
             .servers
             .first()
             .map_or(0, |id| at_work.config.servers[id.index()].connections_max),
+        lookup: None,
     };
     let full = (pool.to_owned(), server.name.clone());
     match state.change(|live, _, at_work| live.add(at_work, pool, server)).await {

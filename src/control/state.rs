@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use super::Origin;
 use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
+use super::names::{self as dns_names, Names};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
@@ -73,6 +74,8 @@ pub struct State {
     stamps: RefCell<HashMap<PathBuf, Option<(SystemTime, u64)>>>,
     /// Which servers are asked whether they work.
     checks: RefCell<Checks>,
+    /// Which names are resolved.
+    names: Names,
     /// Held while a change is applied.
     turn: Mutex<()>,
 }
@@ -92,6 +95,7 @@ impl State {
             loaded_at: RefCell::new(clock::wall()),
             stamps,
             checks,
+            names: Names::default(),
             turn: Mutex::new(()),
         }
     }
@@ -125,16 +129,17 @@ impl State {
     }
 
     /// Uses another configuration instead of the file's.
-    pub async fn replace(&self, config: Config) -> Result<Applied, ReloadError> {
+    pub async fn replace(self: &Rc<Self>, config: Config) -> Result<Applied, ReloadError> {
         let _turn = self.turn.lock().await;
         let old = self.file();
         let mut notes = fixed(&old, &config);
         let mut config = fit_descriptors(config, self.shared.workers(), &mut notes);
         keep_what_is_fixed(&old, &mut config);
         let mut live = self.live.borrow().clone();
-        live.after_reload(&old, &config);
+        live.after_reload(&self.expanded(&old), &self.expanded(&config));
         let config = Arc::new(config);
-        let edition = self.publish(live.over(&config)).await?;
+        let edition = self.publish(live.over(&self.expanded(&config))).await?;
+        self.names.follow(&config, &Rc::downgrade(self));
         let changes = changes(&old, &config);
         self.stamps.replace(stamps(&config));
         self.file.replace(config);
@@ -149,7 +154,7 @@ impl State {
         step: impl FnOnce(&mut Live, &Config, &Config) -> Result<(), Refusal>,
     ) -> Result<u64, Refusal> {
         let _turn = self.turn.lock().await;
-        let file = self.file();
+        let file = self.expanded(&self.file());
         let mut live = self.live.borrow().clone();
         step(&mut live, &file, &self.shared.edition().config)?;
         let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
@@ -186,9 +191,36 @@ impl State {
         id.is_some()
     }
 
-    /// Begins to check servers. To be called once, on the control thread.
-    pub fn begin_checks(&self) {
+    /// Begins to check servers and to resolve names. To be called once, on the control thread.
+    pub fn begin(self: &Rc<Self>) {
         self.checks.borrow_mut().follow(&self.shared.edition());
+        self.names.follow(&self.file(), &Rc::downgrade(self));
+    }
+
+    /// The names that are resolved.
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// A file's configuration with a server for each address that its names stand for.
+    pub fn expanded(&self, file: &Config) -> Config {
+        dns_names::expand(file, &self.names.answers())
+    }
+
+    /// Has the workers use the servers that names stand for now. False: they do already.
+    pub async fn apply_names(&self) -> Result<bool, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let config = self.live.borrow().over(&self.expanded(&self.file()));
+        let servers = |config: &Config| -> Vec<_> {
+            let about =
+                |one: &Server| (one.name.clone(), one.address.clone(), one.weight, one.backup, one.pool);
+            config.servers.iter().map(about).collect()
+        };
+        let is_same = servers(&config) == servers(&self.shared.edition().config);
+        if !is_same {
+            self.publish(config).await?;
+        }
+        Ok(!is_same)
     }
 
     /// What the last check of a server said; `None` when it has no check.
@@ -210,7 +242,7 @@ impl State {
             .filter(|view| view.admin != Admin::Ready)
             .map(|view| (name_of(&edition, &edition.config.servers[view.server.index()]), view.admin))
             .collect();
-        self.live.borrow().differences(&self.file(), &states)
+        self.live.borrow().differences(&self.expanded(&self.file()), &states)
     }
 
     /// Loads the certificates again when a file of them has changed and `[admin] watch` asks for it.

@@ -46,6 +46,7 @@ pub fn status(state: &State) -> Value {
             "went_down": checks.went_down,
             "came_up": checks.came_up,
         },
+        "names_failed": state.names().failures(),
     })
 }
 
@@ -90,8 +91,9 @@ pub fn server(state: &State, (pool, name): &Name) -> Value {
 fn server_view(state: &State, edition: &Edition, view: &ServerView) -> Value {
     let server = &edition.config.servers[view.server.index()];
     let pool = &edition.config.pools[server.pool.index()].name;
-    let written =
-        super::live::find(&state.file(), &(pool.clone(), server.name.clone())).map(|one| one.weight);
+    // One of several servers that a name stands for has its address behind the name.
+    let own = server.name.split('#').next().unwrap_or_default();
+    let written = super::live::find(&state.file(), &(pool.clone(), own.to_owned())).map(|one| one.weight);
     json!({
         "name": server.name,
         "address": server.address.to_string(),

@@ -1,7 +1,7 @@
 //! `[pool.NAME]` blocks and their servers.
 
 use super::*;
-use crate::config::model::{Balance, Pool, PoolTimes, Server};
+use crate::config::model::{Balance, Lookup, Pool, PoolTimes, Server};
 use crate::config::values::Target;
 use crate::ids::ServerId;
 use crate::proxyproto::Version;
@@ -102,10 +102,19 @@ impl<'t> Checker<'t, '_> {
     fn server(&self, item: &Value<'t>, pool: PoolId) -> Option<Server> {
         if item.is_text() {
             let text = item.text()?;
-            let address = self.server_address(item)?;
+            let (address, lookup) = self.server_address(item)?;
             let name = text.to_owned();
             let host = host_of(&address, text);
-            return Some(Server { name, host, pool, address, weight: 1, backup: false, connections_max: 0 });
+            return Some(Server {
+                name,
+                host,
+                pool,
+                address,
+                weight: 1,
+                backup: false,
+                connections_max: 0,
+                lookup,
+            });
         }
         let table = item.table("write it like { address = \"10.0.0.11:80\" }")?;
         let value = table.get("address");
@@ -123,28 +132,31 @@ impl<'t> Checker<'t, '_> {
         });
         table.finish();
         let value = value?;
-        let address = self.server_address(&value)?;
+        let (address, lookup) = self.server_address(&value)?;
         let text = value.text()?;
         let name = name.unwrap_or_else(|| text.to_owned());
         let host = host_of(&address, text);
-        Some(Server { name, host, pool, address, weight, backup, connections_max })
+        Some(Server { name, host, pool, address, weight, backup, connections_max, lookup })
     }
 
-    fn server_address(&self, value: &Value<'t>) -> Option<Address> {
+    /// Where a server is, and the name that said so.
+    fn server_address(&self, value: &Value<'t>) -> Option<(Address, Option<Lookup>)> {
         let text = value.text()?;
-        match value.note(values::server(text, self.folder))? {
-            Target::Address(address) => Some(Address::Tcp(address)),
-            Target::Unix(path) => Some(Address::Unix(path)),
-            Target::Name(name, port) => match self.world.resolve(&name, port) {
-                Ok(address) => Some(Address::Tcp(address)),
-                Err(error) => {
-                    let error = error.to_string();
-                    let why = error.rsplit(": ").next().unwrap_or_default();
-                    let what = format!("the name \"{name}\" cannot be resolved: {why}");
-                    value.mistake(what, "check the name and /etc/resolv.conf, or write an address");
-                    None
-                }
-            },
+        let lookup = match value.note(values::server(text, self.folder))? {
+            Target::Address(address) => return Some((Address::Tcp(address), None)),
+            Target::Unix(path) => return Some((Address::Unix(path), None)),
+            Target::Name(name, port) => Lookup { name, port: Some(port) },
+            Target::Service(name) => Lookup { name, port: None },
+        };
+        match self.world.resolve(&lookup, &self.config.dns) {
+            Ok(address) => Some((Address::Tcp(address), Some(lookup))),
+            Err(error) => {
+                let error = error.to_string();
+                let why = error.rsplit(": ").next().unwrap_or_default();
+                let what = format!("the name \"{}\" cannot be resolved: {why}", lookup.name);
+                value.mistake(what, "check the name and /etc/resolv.conf, or write an address");
+                None
+            }
         }
     }
 }
@@ -154,6 +166,7 @@ fn host_of(address: &Address, text: &str) -> String {
     match address {
         Address::Unix(_) => String::new(),
         Address::Tcp(_) => {
+            let text = text.strip_prefix("srv:").unwrap_or(text);
             let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
             host.trim_matches(['[', ']']).trim_end_matches('.').to_owned()
         }

@@ -60,8 +60,8 @@ impl World for Lab {
         }
     }
 
-    fn resolve(&self, name: &str, port: u16) -> io::Result<SocketAddr> {
-        Nowhere.resolve(name, port)
+    fn resolve(&self, lookup: &Lookup, dns: &Dns) -> io::Result<SocketAddr> {
+        Nowhere.resolve(lookup, dns)
     }
 
     fn has_ipv6(&self) -> bool {
@@ -287,6 +287,10 @@ fn every_key_has_its_effect() {
     assert_eq!((config.servers[1].weight, config.servers[1].connections_max), (2, 500));
     assert_eq!((config.servers[2].name.as_str(), config.servers[2].host.as_str()), ("local", ""));
     assert_eq!(config.limits.memory_max, 256 << 20);
+    let dns = Dns { servers: vec![([127, 0, 0, 1], 53).into()], ..Dns::default() };
+    assert_eq!(config.dns, dns);
+    let lookup = Lookup { name: "app.example.org".into(), port: Some(443) };
+    assert_eq!((&config.servers[4].lookup, &config.servers[0].lookup), (&Some(lookup), &None));
 }
 
 #[test]
