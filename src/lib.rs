@@ -64,7 +64,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
+//! | 0 | [`access`] [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
 //! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
 //! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
@@ -77,6 +77,7 @@
 //! threads. Workers share three things only, in [`worker::shared`]: the configuration, the balancer's atomics, and
 //! counters that each worker writes for itself.
 
+pub mod access;
 pub mod buf;
 pub mod clock;
 pub mod close;

@@ -10,7 +10,7 @@ use ringgate::close::Close;
 
 /// Which modules stand on which floor; imports go down or stay on the same floor.
 const LAYERS: &[&[&str]] = &[
-    &["buf", "clock", "ids", "limits", "close", "counters", "access", "net"],
+    &["access", "buf", "clock", "ids", "limits", "close", "counters", "access", "net"],
     &["http", "mysql", "proxyproto", "tls"],
     &["config", "route", "balance"],
     &["session"],
