@@ -25,6 +25,7 @@ use crate::net::Address;
 
 mod admin;
 mod fields;
+mod health;
 mod http;
 mod pool;
 mod routes;

@@ -9,6 +9,7 @@
 
 mod admin;
 mod api;
+pub mod checks;
 mod live;
 mod state;
 mod views;
@@ -204,6 +205,7 @@ fn block_on(engine: EngineInUse, main: impl Future<Output = ()>) {
 }
 
 async fn serve(state: Rc<State>, admin: admin::Doors, mut orders: mpsc::Receiver<Order>) {
+    state.begin_checks();
     admin.serve(&state);
     tokio::task::spawn_local(watch(state.clone()));
     while let Some(order) = orders.recv().await {

@@ -15,11 +15,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 use super::Origin;
+use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
 use crate::config::{self, Loaded};
+use crate::ids::{PoolId, ServerId};
 use crate::limits::TAKE_TIME;
 use crate::worker::edition::{Doors, Edition, Inherited};
 use crate::worker::shared::Shared;
@@ -69,6 +71,8 @@ pub struct State {
     loaded_at: RefCell<SystemTime>,
     /// What the watched files were when they were read.
     stamps: RefCell<HashMap<PathBuf, Option<(SystemTime, u64)>>>,
+    /// Which servers are asked whether they work.
+    checks: RefCell<Checks>,
     /// Held while a change is applied.
     turn: Mutex<()>,
 }
@@ -77,6 +81,7 @@ impl State {
     /// For workers that run by `file`.
     pub fn new(file: Arc<Config>, origin: Origin, shared: Arc<Shared>, engine: EngineInUse) -> Self {
         let stamps = RefCell::new(stamps(&file));
+        let checks = RefCell::new(Checks::new(shared.clone()));
         Self {
             shared,
             engine,
@@ -86,6 +91,7 @@ impl State {
             live: RefCell::default(),
             loaded_at: RefCell::new(clock::wall()),
             stamps,
+            checks,
             turn: Mutex::new(()),
         }
     }
@@ -157,11 +163,15 @@ impl State {
         let before = self.shared.edition();
         let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), Inherited::new())
             .map_err(|error| ReloadError::Refused(error.to_string()))?;
-        let number = self.shared.publish(before.next(Arc::new(config), doors)).number;
+        let edition = self.shared.publish(before.next(Arc::new(config), doors));
+        self.checks.borrow_mut().follow(&edition);
+        let number = edition.number;
         let until = clock::now() + TAKE_TIME;
         while !self.shared.is_taken(number) && clock::now() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        let pools = self.shared.edition().config.pools.len();
+        (0u32..).take(pools).for_each(|pool| self.shared.wake_vacant(PoolId(pool)));
         Ok(number)
     }
 
@@ -170,9 +180,25 @@ impl State {
         let edition = self.shared.edition();
         let id = live::find_id(&edition.config, &name.0, &name.1);
         if let Some(id) = id {
-            edition.balancer.set_admin(id, admin);
+            edition.balancer.set_admin(id, admin, clock::now());
+            self.shared.wake_vacant(edition.config.servers[id.index()].pool);
         }
         id.is_some()
+    }
+
+    /// Begins to check servers. To be called once, on the control thread.
+    pub fn begin_checks(&self) {
+        self.checks.borrow_mut().follow(&self.shared.edition());
+    }
+
+    /// What the last check of a server said; `None` when it has no check.
+    pub fn check_view(&self, edition: &Edition, server: ServerId) -> Option<CheckView> {
+        self.checks.borrow().view(edition, server)
+    }
+
+    /// What checks counted since the start.
+    pub fn check_counts(&self) -> CheckCounts {
+        self.checks.borrow().counts()
     }
 
     /// Where the process and the file disagree.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 
-use crate::balance::{Claim, Ejection, Key, Pick, Waiter};
+use crate::balance::{Claim, Ejection, Evidence, Key, Pick, Waiter};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::Pool as ServerPool;
@@ -358,9 +358,22 @@ pub fn note_success(link: &Link, pool: PoolId, cx: &mut Cx<'_>) {
     }
 }
 
+/// Tells the balancer that a server answered with this status.
+pub fn note_answer(link: &Link, pool: PoolId, status: u16, cx: &mut Cx<'_>) {
+    if status >= 500 && cx.balancer.minds_errors(pool) {
+        count_ejection(cx.balancer.struck(link.server, Evidence::Error, cx.now), cx);
+    } else {
+        note_success(link, pool, cx);
+    }
+}
+
 /// Tells the balancer that a server failed.
 pub fn note_failure(server: ServerId, close: Close, cx: &Cx<'_>) {
-    if matches!(cx.balancer.ended(server, close, true, cx.now), Ejection::New(_)) {
+    count_ejection(cx.balancer.ended(server, close, true, cx.now), cx);
+}
+
+fn count_ejection(ejection: Ejection, cx: &Cx<'_>) {
+    if matches!(ejection, Ejection::New(_)) {
         cx.counters.add(Count::ServerEjected, 1);
     }
 }

@@ -20,7 +20,7 @@ use crate::ids::PoolId;
 use crate::limits::INTERIM_MAX;
 
 use super::conn::{Conn, push_or_copy};
-use super::dial::{Around, Dial, note_failure, note_success};
+use super::dial::{Around, Dial, note_answer, note_failure};
 use super::relay::{BodyIn, BodyOut, Moved, end_until_close, relay};
 use super::timers::Timer;
 use super::{Cx, Event, Reuse};
@@ -362,7 +362,7 @@ impl Exchange {
         (self.status, self.answered) = (response.status, cx.now);
         count_status(response.status, cx);
         if let Some(link) = &self.dial.link {
-            note_success(link, self.dial.pool, cx);
+            note_answer(link, self.dial.pool, response.status, cx);
         }
         around.deadlines.set(Timer::Server, cx.now + self.times(cx).times.progress);
         HeadStep::Taken
