@@ -70,6 +70,7 @@
 //! | 3 | [`session`] | choice -> intentions |
 //! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
 //! | 5 | [`worker`] | where sessions meet the kernel |
+//! | 5 | [`control`] | what people and programs see and change of it |
 //! | 6 | [`cli`] | the command line |
 //!
 //! [`session`] and [`ring`] do not know each other. [`http`] does not know [`config`]. Nothing below [`worker`] knows
@@ -96,6 +97,7 @@ pub mod session;
 
 pub mod ring;
 
+pub mod control;
 pub mod worker;
 
 pub mod cli;
