@@ -64,19 +64,20 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
+//! | 0 | [`access`] [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
 //! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
 //! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
 //! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
 //! | 5 | [`worker`] | where sessions meet the kernel |
-//! | 5 | [`control`] | what people and programs see and change of it |
+//! | 5 | [`control`] (imports [`worker`]; never the other way) | where the process is run |
 //! | 6 | [`cli`] | the command line |
 //!
 //! [`session`] and [`ring`] do not know each other. [`http`] does not know [`config`]. Nothing below [`worker`] knows
 //! threads. Workers share three things only, in [`worker::shared`]: the configuration, the balancer's atomics, and
 //! counters that each worker writes for itself.
 
+pub mod access;
 pub mod buf;
 pub mod clock;
 pub mod close;
@@ -97,10 +98,12 @@ pub mod session;
 
 pub mod ring;
 
-pub mod control;
 pub mod worker;
+
+pub mod control;
 
 pub mod cli;
 
 pub use config::model::Config;
-pub use worker::spawn::{Running, StartError, start};
+pub use control::{Running, start};
+pub use worker::spawn::StartError;

@@ -129,6 +129,8 @@ pub const ACCEPT_AGAIN_TIME: Duration = Duration::from_millis(100);
 pub const TAKEN_TIME: Duration = Duration::from_secs(1);
 /// How often it is tried meanwhile.
 pub const TAKEN_AGAIN_TIME: Duration = Duration::from_millis(20);
+/// For so long after a reload connections may still come from listeners that it closed.
+pub const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Accept queue of a listener, in connections (the kernel caps it at net.core.somaxconn).
 pub const BACKLOG_MAX: i32 = 4096;
 /// Entries of a worker's submission queue; a fuller one is handed to the kernel at once.
@@ -144,6 +146,24 @@ pub const DESCRIPTORS_PER_WORKER: u64 = 3;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;
 
+/// Characters of an admin token at least.
+pub const TOKEN_BYTES_MIN: usize = 16;
+/// Connections to the admin listeners at a time. More wait in the kernel's queue.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of the body of an admin request. More: 413.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// An admin request must be complete, and its answer taken, within this time.
+pub const ADMIN_TIME: Duration = Duration::from_secs(30);
+/// Workers take a new edition over within this time; later the answer says so.
+pub const TAKE_TIME: Duration = Duration::from_secs(5);
+/// Sessions that one answer lists.
+pub const SESSIONS_LISTED_MAX: usize = 10_000;
+/// Servers that may be added while running, in all.
+pub const ADDED_SERVERS_MAX: usize = 10_000;
+/// Orders to the control thread that wait.
+pub const ORDERS_MAX: usize = 64;
+/// How often certificate files are looked at.
+pub const WATCH_TIME: Duration = Duration::from_secs(2);
 /// Bytes of one answer of the admin interface that `ctl` and `top` take. A longer one is given up.
 pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// `ctl` and `top` wait this long for a connection to the admin interface.

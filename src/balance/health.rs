@@ -67,12 +67,38 @@ pub(super) enum Verdict {
     Ejected,
 }
 
+/// What people ordered for a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admin {
+    /// Use it.
+    #[default]
+    Ready,
+    /// Send it nothing new; what is in flight is finished.
+    Drain,
+    /// The same, and it is not checked either: somebody works on it.
+    Maint,
+    /// It is not in the configuration any more.
+    Gone,
+}
+
+impl Admin {
+    /// The word for people and programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// The health of one server. 0 is well.
 #[derive(Debug, Default)]
 pub(super) struct Health(AtomicU64);
 
-/// The word: failures in a row (8 bits, 0 is well), closes in a row (8 bits), probe (1 bit), tried (1 bit),
-/// until (46 bits, in microseconds, rounded up: two years of uptime; after that ejections end at once).
+/// The word: failures in a row (8 bits, 0 is well), closes in a row (8 bits), probe (1 bit), tried (1 bit), orders
+/// (2 bits), until (44 bits, in milliseconds, rounded up: five centuries of uptime).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
     /// Failures in a row, each after the time of the one before.
@@ -83,12 +109,14 @@ struct State {
     probing: bool,
     /// Requests were sent although the server is ejected, because nobody else was left.
     tried: bool,
+    /// What people ordered.
+    admin: Admin,
     /// Until when the server is left alone.
-    until_us: u64,
+    until_ms: u64,
 }
 
-const UNTIL_SHIFT: u32 = 18;
-const UNTIL_US_MAX: u64 = u64::MAX >> UNTIL_SHIFT;
+const UNTIL_SHIFT: u32 = 20;
+const UNTIL_MS_MAX: u64 = u64::MAX >> UNTIL_SHIFT;
 
 impl State {
     const fn unpack(word: u64) -> Self {
@@ -98,7 +126,13 @@ impl State {
             closes,
             probing: word & (1 << 16) != 0,
             tried: word & (1 << 17) != 0,
-            until_us: word >> UNTIL_SHIFT,
+            admin: match (word >> 18) & 3 {
+                0 => Admin::Ready,
+                1 => Admin::Drain,
+                2 => Admin::Maint,
+                _ => Admin::Gone,
+            },
+            until_ms: word >> UNTIL_SHIFT,
         }
     }
 
@@ -107,15 +141,28 @@ impl State {
             | (self.closes as u64) << 8
             | (self.probing as u64) << 16
             | (self.tried as u64) << 17
-            | self.until_us << UNTIL_SHIFT
+            | (self.admin as u64) << 18
+            | self.until_ms << UNTIL_SHIFT
+    }
+
+    /// The same server without a past.
+    fn well(self) -> Self {
+        Self { admin: self.admin, ..Self::default() }
+    }
+
+    /// Nothing may be sent to it, whatever its health.
+    const fn is_barred(self) -> bool {
+        !matches!(self.admin, Admin::Ready)
     }
 
     const fn until(self) -> Moment {
-        Moment(self.until_us.saturating_mul(1000))
+        Moment(self.until_ms.saturating_mul(1_000_000))
     }
 
     const fn verdict(self, now: Moment) -> Verdict {
-        if self.failures == 0 {
+        if self.is_barred() {
+            Verdict::Ejected
+        } else if self.failures == 0 {
             Verdict::Well
         } else if self.probing || now.0 < self.until().0 {
             Verdict::Ejected
@@ -129,8 +176,8 @@ impl State {
             return (self, Ejection::Already);
         }
         let failures = self.failures.saturating_add(1);
-        let until_us = (now + eject_time(failures)).0.div_ceil(1000).min(UNTIL_US_MAX);
-        let state = Self { failures, until_us, ..Self::default() };
+        let until_ms = (now + eject_time(failures)).0.div_ceil(1_000_000).min(UNTIL_MS_MAX);
+        let state = Self { failures, until_ms, ..self.well() };
         let ejection = if self.failures == 0 { Ejection::New } else { Ejection::Longer };
         (state, ejection(state.until()))
     }
@@ -155,6 +202,22 @@ impl Health {
         (state.failures > 0).then(|| (state.failures, state.until()))
     }
 
+    /// The same for a server that may be used when nobody is well.
+    pub(super) fn ejected_in_use(&self) -> Option<u8> {
+        let state = State::unpack(self.0.load(Relaxed));
+        (state.failures > 0 && !state.is_barred()).then_some(state.failures)
+    }
+
+    /// What people ordered.
+    pub(super) fn admin(&self) -> Admin {
+        State::unpack(self.0.load(Relaxed)).admin
+    }
+
+    /// Takes an order.
+    pub(super) fn set_admin(&self, admin: Admin) {
+        self.change(|state| (state.admin != admin).then_some((State { admin, ..state }, ())));
+    }
+
     /// Claims the probe of a due server. The answer names this probe.
     pub(super) fn probe(&self, now: Moment) -> Option<u64> {
         let word = self.0.load(Relaxed);
@@ -168,8 +231,11 @@ impl Health {
 
     /// Gives back a probe that led to no verdict: the next request may be it. No effect when there was a verdict.
     pub(super) fn unprobe(&self, probe: u64) {
-        let free = State { probing: false, ..State::unpack(probe) }.pack();
-        let _ = self.0.compare_exchange(probe, free, Relaxed, Relaxed);
+        let probe = State::unpack(probe);
+        self.change(|state| {
+            let same = state.probing && (state.failures, state.until_ms) == (probe.failures, probe.until_ms);
+            same.then_some((State { probing: false, ..state }, ()))
+        });
     }
 
     /// Notes that a request is sent although the server is ejected, so that its success counts.
@@ -203,7 +269,7 @@ impl Health {
         }
         let back = self.change(|state| {
             let proves = state.failures == 0 || state.probing || state.tried || now >= state.until();
-            proves.then_some((State::default(), state.failures > 0))
+            proves.then_some((state.well(), state.failures > 0))
         });
         back.unwrap_or(false)
     }
@@ -376,12 +442,20 @@ mod tests {
     #[test]
     fn the_word_holds_every_state() {
         for state in [
-            State { failures: 255, closes: 255, probing: true, tried: true, until_us: UNTIL_US_MAX },
+            State {
+                failures: 255,
+                closes: 255,
+                probing: true,
+                tried: true,
+                admin: Admin::Gone,
+                until_ms: UNTIL_MS_MAX,
+            },
             State { failures: 1, ..State::default() },
             State { closes: 2, ..State::default() },
             State { probing: true, ..State::default() },
             State { tried: true, ..State::default() },
-            State { until_us: 1, ..State::default() },
+            State { admin: Admin::Maint, ..State::default() },
+            State { until_ms: 1, ..State::default() },
         ] {
             assert_eq!(State::unpack(state.pack()), state);
         }

@@ -20,13 +20,14 @@
 //! How one of those is chosen is the business of `robin.rs`, `least.rs`, `hash.rs` and `two.rs`. With `IpHash` the
 //! clients of a full server go to their second choice.
 //!
-//! Weights and membership are fixed for the life of a `Balancer`. To change them while running, build a new one from
-//! the new configuration and let each worker take it over between two turns; claims go back to the `Balancer` they
-//! came from.
+//! Weights and membership are fixed for the life of a `Balancer`. To change them while running, [`Balancer::next`] builds
+//! one for the new configuration that shares the state of servers and pools which are in both, and each worker takes it
+//! over between two turns. A claim may be given back through either, under the id that its server has there.
 
 mod hash;
 mod health;
 mod least;
+mod next;
 mod queue;
 mod retry;
 mod robin;
@@ -44,11 +45,11 @@ use crate::ids::{PoolId, ServerId};
 #[cfg(doc)]
 use crate::limits;
 
-pub use health::{Ejection, Evidence, evidence};
+pub use health::{Admin, Ejection, Evidence, evidence};
 pub use queue::{QueueFull, Waiter};
 
 use health::Verdict;
-use state::{Group, Mode, PoolState, ServerState};
+use state::{Group, Mode, Place, PoolState};
 
 /// What a choice depends on.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +91,13 @@ pub struct Claim {
     word: u64,
 }
 
+impl Claim {
+    /// The same server has this id in the balancer through which the claim is given back.
+    pub const fn moved_to(&mut self, server: ServerId) {
+        self.server = server;
+    }
+}
+
 /// A server as it is now, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerView {
@@ -99,6 +107,8 @@ pub struct ServerView {
     pub pool: PoolId,
     /// Its configured weight.
     pub weight: u32,
+    /// Whether it may get anything at all.
+    pub admin: Admin,
     /// Requests in flight.
     pub in_flight: u32,
     /// Failures in a row; 0 when it is well.
@@ -111,15 +121,13 @@ pub struct ServerView {
 #[derive(Debug)]
 pub struct Balancer {
     pools: Box<[PoolState]>,
-    servers: Box<[ServerState]>,
+    servers: Box<[Place]>,
 }
 
 impl Balancer {
     /// Builds the state: nobody has load, everybody is well.
     pub fn new(config: &Config) -> Self {
-        let servers = config.servers.iter().map(ServerState::new).collect();
-        let pools = config.pools.iter().map(|pool| PoolState::new(pool, &config.servers)).collect();
-        Self { pools, servers }
+        Self::next(None, config)
     }
 
     /// Chooses a server of `pool` and takes a place at it.
@@ -136,22 +144,22 @@ impl Balancer {
     pub fn release(&self, claim: Claim) -> Option<Waiter> {
         let server = &self.servers[claim.server.index()];
         if claim.probe {
-            server.health.unprobe(claim.word);
+            server.state.health.unprobe(claim.word);
         }
-        server.leave();
+        server.state.leave();
         let pool = &self.pools[server.pool.index()];
-        if pool.shared.waits() { pool.queue.wake() } else { None }
+        if pool.shared.waits() { pool.shared.queue.wake() } else { None }
     }
 
     /// The server could not be reached: it is left alone for a while.
     pub fn failed(&self, server: ServerId, now: Moment) -> Ejection {
-        self.servers[server.index()].health.failed(now)
+        self.servers[server.index()].state.health.failed(now)
     }
 
     /// An exchange with the server ended like this: [`Balancer::failed`] if that speaks against the server (see
     /// [`evidence`]). To be called before its claim is released. `fresh` is false for a connection that was kept.
     pub fn ended(&self, server: ServerId, close: Close, fresh: bool, now: Moment) -> Ejection {
-        let health = &self.servers[server.index()].health;
+        let health = &self.servers[server.index()].state.health;
         match evidence(close, fresh) {
             Evidence::Nothing => Ejection::No,
             Evidence::Suspicious => health.closed_early(now),
@@ -162,7 +170,12 @@ impl Balancer {
     /// The server works: the first byte of an answer came (TCP: the connection stands). To be called before the claim
     /// is released. True when it was ejected and is back; then [`Balancer::wake_next`] is worth a call.
     pub fn worked(&self, server: ServerId, now: Moment) -> bool {
-        self.servers[server.index()].health.worked(now)
+        self.servers[server.index()].state.health.worked(now)
+    }
+
+    /// Takes an order for a server. To be followed by [`Balancer::wake_next`] of its pool, until that answers `None`.
+    pub fn set_admin(&self, server: ServerId, admin: Admin) {
+        self.servers[server.index()].state.health.set_admin(admin);
     }
 
     /// Counts a request of the pool (once, not per attempt) for its retry budget.
@@ -184,13 +197,13 @@ impl Balancer {
     /// `None`.
     pub fn enqueue(&self, pool: PoolId, waiter: Waiter, now: Moment) -> Result<Option<Waiter>, QueueFull> {
         let pool = &self.pools[pool.index()];
-        pool.queue.enqueue(&pool.shared.waiting, waiter, || !self.is_full(pool, now))
+        pool.shared.queue.enqueue(&pool.shared.waiting, pool.queue_max, waiter, || !self.is_full(pool, now))
     }
 
     /// True when the turn of this waiter has not come: news of a turn is then late, meant for an earlier wait of the same
     /// session, which passed that turn on when it left.
     pub fn waits(&self, pool: PoolId, waiter: Waiter) -> bool {
-        self.pools[pool.index()].queue.has(waiter)
+        self.pools[pool.index()].shared.queue.has(waiter)
     }
 
     /// Goes back to the front after a turn that found no place. The answer must be woken, as with
@@ -198,7 +211,7 @@ impl Balancer {
     #[must_use = "a waiter that is not woken waits until its time is over"]
     pub fn requeue_front(&self, pool: PoolId, waiter: Waiter, now: Moment) -> Option<Waiter> {
         let pool = &self.pools[pool.index()];
-        pool.queue.requeue_front(&pool.shared.waiting, waiter, || !self.is_full(pool, now))
+        pool.shared.queue.requeue_front(&pool.shared.waiting, waiter, || !self.is_full(pool, now))
     }
 
     /// Leaves the queue: the time is over, the client is gone, or the turn found nobody who can be used. To be called
@@ -206,7 +219,7 @@ impl Balancer {
     #[must_use = "a waiter that is not woken waits until its time is over"]
     pub fn abandon(&self, pool: PoolId, waiter: Waiter) -> Option<Waiter> {
         let pool = &self.pools[pool.index()];
-        pool.queue.abandon(&pool.shared.waiting, waiter)
+        pool.shared.queue.abandon(&pool.shared.waiting, waiter)
     }
 
     /// Wakes one more if somebody waits although a place is free. Useful after a turn that got a server and after a
@@ -214,7 +227,7 @@ impl Balancer {
     #[must_use = "a waiter that is not woken waits until its time is over"]
     pub fn wake_next(&self, pool: PoolId, now: Moment) -> Option<Waiter> {
         let pool = &self.pools[pool.index()];
-        if pool.shared.waits() && !self.is_full(pool, now) { pool.queue.wake() } else { None }
+        if pool.shared.waits() && !self.is_full(pool, now) { pool.shared.queue.wake() } else { None }
     }
 
     /// How many sessions wait for a place in the pool, those included whose turn it is.
@@ -236,7 +249,7 @@ impl Balancer {
             pick = self.pick_any(pool, &Key { tried: &[], ..*key });
         }
         if matches!(pick, Pick::Server(_)) {
-            pool.queue.end_turn(&pool.shared.waiting);
+            pool.shared.queue.end_turn(&pool.shared.waiting);
         }
         pick
     }
@@ -276,8 +289,8 @@ impl Balancer {
     fn least_failed<'p>(&self, pool: &'p PoolState, tried: &[ServerId]) -> Option<(&'p Group, u8)> {
         let of_group = |group: &'p Group| {
             let members = group.members.iter().filter(|member| !tried.contains(&member.server));
-            let failures = members.filter_map(|member| self.servers[member.server.index()].health.ejected());
-            failures.map(|(failures, _)| failures).min().map(|failures| (group, failures))
+            let failures = members.filter_map(|member| member.state.health.ejected_in_use());
+            failures.min().map(|failures| (group, failures))
         };
         pool.groups.iter().filter_map(of_group).min_by_key(|(_, failures)| *failures)
     }
@@ -298,9 +311,9 @@ impl Balancer {
                 Balance::RandomTwo => two::choose(group, key.chance, load).map(|at| (at, None)),
             };
             if let Some((at, seen)) = chosen {
-                let server = group.members[at].server;
-                match self.servers[server.index()].claim(seen, key.now, mode) {
-                    Some((probe, word)) => return Pick::Server(Claim { server, probe, word }),
+                let member = &group.members[at];
+                match member.state.claim(seen, key.now, mode) {
+                    Some((probe, word)) => return Pick::Server(Claim { server: member.server, probe, word }),
                     None => continue,
                 }
             }
@@ -312,14 +325,13 @@ impl Balancer {
     }
 
     fn is_usable(&self, group: &Group, at: usize, key: &Key<'_>, mode: Mode) -> bool {
-        let server = group.members[at].server;
-        !key.tried.contains(&server) && self.servers[server.index()].is_usable(key.now, mode)
+        let member = &group.members[at];
+        !key.tried.contains(&member.server) && member.state.is_usable(key.now, mode)
     }
 
     /// The load of a member that can be used and has a place.
     fn in_flight(&self, group: &Group, at: usize, key: &Key<'_>, mode: Mode) -> Option<u32> {
-        let server = &self.servers[group.members[at].server.index()];
-        if self.is_usable(group, at, key, mode) { server.load_below_max() } else { None }
+        if self.is_usable(group, at, key, mode) { group.members[at].state.load_below_max() } else { None }
     }
 
     /// Whether a pick would be answered with `Full`.

@@ -43,8 +43,6 @@ pub struct QueueFull;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     list: Mutex<List>,
-    /// Most waiters of the list; turns do not count.
-    waiters_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -68,20 +66,17 @@ impl List {
 }
 
 impl Queue {
-    pub(super) fn new(waiters_max: usize) -> Self {
-        Self { list: Mutex::default(), waiters_max }
-    }
-
-    /// Adds a waiter at the back. `vacant` tells whether a pick would not be `Full` now; it is asked after the waiter
-    /// was counted. The answer is the one to be woken.
+    /// Adds a waiter at the back, unless `waiters_max` are there (turns do not count). `vacant` tells whether a pick would
+    /// not be `Full` now; it is asked after the waiter was counted. The answer is the one to be woken.
     pub(super) fn enqueue(
         &self,
         waiting: &AtomicUsize,
+        waiters_max: usize,
         waiter: Waiter,
         vacant: impl FnOnce() -> bool,
     ) -> Result<Option<Waiter>, QueueFull> {
         let mut list = self.lock();
-        if list.waiters.len() >= self.waiters_max {
+        if list.waiters.len() >= waiters_max {
             return Err(QueueFull);
         }
         list.waiters.push_back(waiter);
@@ -153,9 +148,9 @@ mod tests {
     }
 
     fn of(waiters: u32) -> (Queue, AtomicUsize) {
-        let (queue, waiting) = (Queue::new(3), AtomicUsize::new(0));
+        let (queue, waiting) = (Queue::default(), AtomicUsize::new(0));
         for n in 0..waiters {
-            assert_eq!(queue.enqueue(&waiting, waiter(n), || false), Ok(None));
+            assert_eq!(queue.enqueue(&waiting, 3, waiter(n), || false), Ok(None));
         }
         (queue, waiting)
     }
@@ -173,9 +168,9 @@ mod tests {
     #[test]
     fn the_queue_is_bounded() {
         let (queue, waiting) = of(3);
-        assert_eq!(queue.enqueue(&waiting, waiter(9), || true), Err(QueueFull));
+        assert_eq!(queue.enqueue(&waiting, 3, waiter(9), || true), Err(QueueFull));
         assert_eq!(waiting.load(SeqCst), 3);
-        assert_eq!(Queue::new(0).enqueue(&AtomicUsize::new(0), waiter(0), || true), Err(QueueFull));
+        assert_eq!(Queue::default().enqueue(&AtomicUsize::new(0), 0, waiter(0), || true), Err(QueueFull));
     }
 
     #[test]
@@ -199,7 +194,7 @@ mod tests {
     fn a_place_that_came_free_meanwhile_is_seen() {
         let (queue, waiting) = of(1);
         assert_eq!(
-            queue.enqueue(&waiting, waiter(1), || true),
+            queue.enqueue(&waiting, 3, waiter(1), || true),
             Ok(Some(waiter(0))),
             "the first, not the caller"
         );

@@ -5,6 +5,7 @@
 //! compare-exchange, never taken and given back), so whoever sees a full server sees places that will be released and
 //! wake a waiter.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use super::health::Health;
@@ -25,53 +26,45 @@ pub(super) enum Mode {
     Ejected(u8),
 }
 
-/// A server, on cache lines of its own (two: processors fetch them in pairs).
+/// A server, on cache lines of its own (two: processors fetch them in pairs). It outlives the balancer that made it
+/// when the next one has the same server.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct ServerState {
     in_flight: AtomicU32,
     /// Most in flight; `u32::MAX` is no limit.
-    in_flight_max: u32,
+    in_flight_max: AtomicU32,
     pub(super) health: Health,
-    pub(super) pool: PoolId,
-    weight: u32,
+}
+
+impl Default for ServerState {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            in_flight_max: AtomicU32::new(u32::MAX),
+            health: Health::default(),
+        }
+    }
 }
 
 impl ServerState {
-    pub(super) fn new(server: &Server) -> Self {
-        let in_flight_max = if server.connections_max == 0 { u32::MAX } else { server.connections_max };
-        Self {
-            in_flight: AtomicU32::new(0),
-            in_flight_max,
-            health: Health::default(),
-            pool: server.pool,
-            weight: server.weight,
-        }
-    }
-
-    pub(super) fn view(&self, server: ServerId) -> ServerView {
-        let ejected = self.health.ejected();
-        ServerView {
-            server,
-            pool: self.pool,
-            weight: self.weight,
-            in_flight: self.in_flight.load(Relaxed),
-            failures: ejected.map_or(0, |(failures, _)| failures),
-            ejected_until: ejected.map(|(_, until)| until),
-        }
+    /// Takes over the limit of a configuration. Where more are in flight, places are free again when that many have left.
+    pub(super) fn limit(&self, server: &Server) {
+        let max = if server.connections_max == 0 { u32::MAX } else { server.connections_max };
+        self.in_flight_max.store(max, SeqCst);
     }
 
     pub(super) fn is_usable(&self, now: Moment, mode: Mode) -> bool {
         match mode {
             Mode::Well => self.health.verdict(now) != Verdict::Ejected,
-            Mode::Ejected(failures) => self.health.ejected().is_some_and(|(own, _)| own == failures),
+            Mode::Ejected(failures) => self.health.ejected_in_use().is_some_and(|own| own == failures),
         }
     }
 
     /// Requests in flight; `None` when there is no place for one more.
     pub(super) fn load_below_max(&self) -> Option<u32> {
         let in_flight = self.in_flight.load(SeqCst);
-        (in_flight < self.in_flight_max).then_some(in_flight)
+        (in_flight < self.in_flight_max.load(Relaxed)).then_some(in_flight)
     }
 
     /// Takes a place, and the probe if it is due. With `seen`, only if the load is still that one.
@@ -97,11 +90,12 @@ impl ServerState {
         if let Some(seen) = seen {
             return self.in_flight.compare_exchange(seen, seen + 1, SeqCst, SeqCst).is_ok();
         }
-        if self.in_flight_max == u32::MAX {
+        let max = self.in_flight_max.load(Relaxed);
+        if max == u32::MAX {
             self.in_flight.fetch_add(1, SeqCst);
             return true;
         }
-        let below = |in_flight: u32| (in_flight < self.in_flight_max).then(|| in_flight + 1);
+        let below = |in_flight: u32| (in_flight < max).then(|| in_flight + 1);
         self.in_flight.fetch_update(SeqCst, SeqCst, below).is_ok()
     }
 
@@ -112,10 +106,38 @@ impl ServerState {
     }
 }
 
+/// A server as one configuration has it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) state: Arc<ServerState>,
+    pub(super) pool: PoolId,
+    weight: u32,
+}
+
+impl Place {
+    pub(super) fn new(server: &Server, state: Arc<ServerState>) -> Self {
+        Self { state, pool: server.pool, weight: server.weight }
+    }
+
+    pub(super) fn view(&self, server: ServerId) -> ServerView {
+        let ejected = self.state.health.ejected();
+        ServerView {
+            admin: self.state.health.admin(),
+            server,
+            pool: self.pool,
+            weight: self.weight,
+            in_flight: self.state.in_flight.load(Relaxed),
+            failures: ejected.map_or(0, |(failures, _)| failures),
+            ejected_until: ejected.map(|(_, until)| until),
+        }
+    }
+}
+
 /// A server as a member of a group.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) server: ServerId,
+    pub(super) state: Arc<ServerState>,
     /// Its weight, never 0: servers without weight are members of no group.
     pub(super) weight: u32,
     /// Its number for the consistent hash.
@@ -134,7 +156,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    fn new(pool: &Pool, servers: &[Server], backup: bool) -> Self {
+    fn new(pool: &Pool, servers: &[Server], places: &[Place], backup: bool) -> Self {
         let mut members: Vec<Member> = Vec::new();
         for id in &pool.servers {
             let server = &servers[id.index()];
@@ -142,7 +164,8 @@ impl Group {
                 let same = |member: &&Member| servers[member.server.index()].address == server.address;
                 let twin = members.iter().filter(same).count() as u64;
                 let seed = hash::server_seed(&server.address, twin);
-                members.push(Member { server: *id, weight: server.weight, seed });
+                let state = Arc::clone(&places[id.index()].state);
+                members.push(Member { server: *id, state, weight: server.weight, seed });
             }
         }
         Self::of_members(members, backup)
@@ -163,6 +186,7 @@ impl Group {
     pub(super) fn of_weights(weights: &[u32]) -> Self {
         let member = |(id, weight): (u32, &u32)| Member {
             server: ServerId(id),
+            state: Arc::new(ServerState::default()),
             weight: *weight,
             seed: hash::mix(u64::from(id)),
         };
@@ -170,17 +194,19 @@ impl Group {
     }
 }
 
-/// A pool.
+/// A pool as one configuration has it.
 #[derive(Debug)]
 pub(super) struct PoolState {
     pub(super) balance: Balance,
     /// Primaries, backups.
     pub(super) groups: [Group; 2],
-    pub(super) queue: Queue,
-    pub(super) shared: Shared,
+    /// Most waiters of the queue.
+    pub(super) queue_max: usize,
+    pub(super) shared: Arc<Shared>,
 }
 
-/// What all workers write of a pool, on cache lines of its own.
+/// What all workers write of a pool, on cache lines of its own. It outlives the balancer that made it when the next one
+/// has a pool of the same name.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Shared {
@@ -188,18 +214,19 @@ pub(super) struct Shared {
     tickets: [AtomicU64; 2],
     /// Sessions that wait for a place, see `queue.rs`.
     pub(super) waiting: AtomicUsize,
+    pub(super) queue: Queue,
     /// When the next request may try a server although all are ejected.
     try_at: AtomicU64,
     pub(super) budget: Budget,
 }
 
 impl PoolState {
-    pub(super) fn new(pool: &Pool, servers: &[Server]) -> Self {
+    pub(super) fn new(pool: &Pool, servers: &[Server], places: &[Place], shared: Arc<Shared>) -> Self {
         Self {
             balance: pool.balance,
-            groups: [false, true].map(|backup| Group::new(pool, servers, backup)),
-            queue: Queue::new(pool.queue_max),
-            shared: Shared::default(),
+            groups: [false, true].map(|backup| Group::new(pool, servers, places, backup)),
+            queue_max: pool.queue_max,
+            shared,
         }
     }
 }

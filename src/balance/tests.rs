@@ -1,5 +1,6 @@
 //! Tests of the balancer as a whole.
 
+mod next;
 mod outage;
 mod spread;
 mod waiting;
@@ -18,6 +19,10 @@ type Spec = (u32, bool, u32);
 
 /// One pool with these servers and a queue of `queue_max`.
 fn balancer(balance: Balance, queue_max: usize, specs: &[Spec]) -> Balancer {
+    Balancer::new(&config(balance, queue_max, specs))
+}
+
+fn config(balance: Balance, queue_max: usize, specs: &[Spec]) -> Config {
     let server = |(n, (weight, backup, connections_max)): (u16, &Spec)| Server {
         name: n.to_string(),
         host: String::new(),
@@ -40,7 +45,7 @@ fn balancer(balance: Balance, queue_max: usize, specs: &[Spec]) -> Balancer {
         idle_max: 0,
         keep_alive: true,
     };
-    Balancer::new(&Config { pools: vec![pool], servers, ..Config::default() })
+    Config { pools: vec![pool], servers, ..Config::default() }
 }
 
 /// Servers without limits, all primaries.
@@ -94,6 +99,7 @@ fn the_view_shows_load_and_health() {
         server: ServerId(n),
         pool: POOL,
         weight,
+        admin: Admin::Ready,
         in_flight,
         failures,
         ejected_until,

@@ -7,14 +7,15 @@
 use std::process::ExitCode;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{RunArguments, complain, demo, load, say, summary};
 use crate::close::Close;
+use crate::control::{Applied, Handle, Origin, ReloadError, Running, start_from};
 use crate::counters::Count;
 use crate::ring::prefer_small_pages;
-use crate::worker::spawn::{Running, Stopper, start};
+use crate::worker::edition::Inherited;
 
 /// Loads the configuration and serves it until the process is told to end.
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
@@ -31,15 +32,15 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
             }
         },
     };
-    if let Some(engine) = arguments.engine {
-        config.workers.engine = engine.into();
-    }
-    if let Some(workers) = arguments.workers {
-        config.workers.count = Some(usize::from(workers));
-    }
+    let origin = Origin {
+        file: arguments.file.clone(),
+        engine: arguments.engine.map(Into::into),
+        workers: arguments.workers.map(usize::from),
+    };
+    origin.adjust(&mut config);
     let listeners = summary::listeners(&config);
     // Before the workers: a signal that comes while they start is not lost.
-    let signals = match Signals::new([SIGTERM, SIGINT]) {
+    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
         Err(error) => {
             complain(&format!("ringgate: signals cannot be received: {error}"));
@@ -47,7 +48,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         }
     };
     prefer_small_pages();
-    match start(config) {
+    match start_from(config, origin, Inherited::new(), |_| Ok(())) {
         Ok(running) => {
             say(&started(&running.engine().to_string(), running.workers(), &listeners));
             running.notes().iter().for_each(|note| complain(&format!("note: {note}")));
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
 }
 
 fn serve(running: Running, signals: Signals) -> ExitCode {
-    obey(signals, running.stopper());
+    obey(signals, running.handle());
     let sums = running.counts();
     match running.join() {
         Ok(()) => {
@@ -83,21 +84,37 @@ fn serve(running: Running, signals: Signals) -> ExitCode {
 }
 
 /// Turns signals into orders, on a thread of its own that ends with the process.
-fn obey(mut signals: Signals, stopper: Stopper) {
+fn obey(mut signals: Signals, handle: Handle) {
     thread::spawn(move || {
         let mut draining = false;
-        for _ in signals.forever() {
-            if draining {
-                stopper.kill();
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                if !handle.reload(tell_reload) {
+                    complain("reload: too many orders wait already");
+                }
+            } else if draining {
+                handle.kill();
             } else {
                 draining = true;
                 complain(
                     "stopping: no new connections, requests in progress are finished; again to stop at once",
                 );
-                stopper.drain();
+                handle.drain();
             }
         }
     });
+}
+
+/// Says how a reload went.
+fn tell_reload(result: Result<Applied, ReloadError>) {
+    match result {
+        Ok(applied) => {
+            applied.notes.iter().for_each(|note| complain(&format!("note: {note}")));
+            complain(&format!("reloaded (edition {}): {} changes", applied.edition, applied.changes.len()));
+            applied.changes.iter().for_each(|change| complain(&format!("  {change}")));
+        }
+        Err(error) => complain(&format!("{error}\n\nnot reloaded: nothing has changed")),
+    }
 }
 
 /// What is printed at the start: version, engine, workers, and what listens where.

@@ -23,6 +23,7 @@ use crate::ids::{HttpId, PoolId, TcpId};
 use crate::limits;
 use crate::net::Address;
 
+mod admin;
 mod fields;
 mod http;
 mod pool;
@@ -76,6 +77,7 @@ impl<'t> Checker<'t, '_> {
         let listens = http.is_some() || tcp.is_some();
         self.limits(document);
         self.workers(document);
+        self.admin(document);
         document.finish();
 
         let pools = pools.map_or_else(Vec::new, |entry| self.blocks(entry, "pool", "web"));

@@ -22,6 +22,7 @@ pub use error::{Mistake, Mistakes};
 pub use model::Config;
 pub use world::{Certified, Host, Nowhere, World};
 
+use crate::net::Address;
 use error::Source;
 use raw::Notes;
 
@@ -79,6 +80,20 @@ pub fn parse_in(text: &str, file_name: &str, world: &dyn World) -> Result<Loaded
     match config {
         Some(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
         _ => Err(Mistakes(mistakes)),
+    }
+}
+
+/// The address of a server, as it stands in a configuration. Names are resolved. Errors: what is wrong, for people.
+pub fn server_address(text: &str) -> Result<Address, String> {
+    match values::server(text, Path::new("")).map_err(|fault| fault.what)? {
+        values::Target::Address(address) => Ok(Address::Tcp(address)),
+        values::Target::Unix(path) => Ok(Address::Unix(path)),
+        values::Target::Name(name, port) => {
+            let resolved = Host.resolve(&name, port);
+            resolved
+                .map(Address::Tcp)
+                .map_err(|error| format!("the name \"{name}\" cannot be resolved: {error}"))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use aws_lc_rs::digest;
 const PAGE: &str = include_str!("dashboard.html");
 
 /// The page (HTML, UTF-8), and its `Content-Security-Policy`.
-pub fn page() -> (&'static str, &'static str) {
+pub(super) fn page() -> (&'static str, &'static str) {
     static POLICY: OnceLock<String> = OnceLock::new();
     (PAGE, POLICY.get_or_init(policy))
 }

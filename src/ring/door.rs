@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use socket2::{Domain, SockAddr, Socket};
@@ -20,9 +21,16 @@ use crate::clock::{self, Moment};
 use crate::limits::TAKEN_AGAIN_TIME;
 use crate::net::{Address, Ends};
 
-/// The descriptor of a listener.
+/// A listening socket, before a ring accepts from it and while it does.
 #[derive(Debug)]
-pub(super) enum Door {
+pub struct Door {
+    kind: Kind,
+    /// Its address when it is a single one.
+    known: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+enum Kind {
     /// A TCP socket of this worker.
     Own(OwnedFd),
     /// A Unix socket that all workers share.
@@ -31,41 +39,66 @@ pub(super) enum Door {
 
 impl AsFd for Door {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Own(fd) => fd.as_fd(),
-            Self::Shared(shared) => shared.as_fd(),
+        match &self.kind {
+            Kind::Own(fd) => fd.as_fd(),
+            Kind::Shared(shared) => shared.as_fd(),
         }
     }
 }
 
 impl Door {
-    /// True for a Unix socket.
-    pub(super) const fn is_unix(&self) -> bool {
-        matches!(self, Self::Shared(_))
+    /// Opens a listening socket. Errors: as [`super::Io::listen`].
+    pub fn open(address: &Address, options: &ListenOptions) -> io::Result<Self> {
+        match address {
+            Address::Tcp(tcp) => Self::of_tcp(*tcp, sys::listen_tcp(*tcp, options, true)?),
+            Address::Unix(path) => {
+                let shared = Shared::listen(path, options.backlog, true)?;
+                Ok(Self { kind: Kind::Shared(shared), known: None })
+            }
+        }
     }
 
-    /// Opens a listening socket; also tells its address when it is a single one.
-    pub(super) fn open(
-        address: &Address,
-        options: &ListenOptions,
-        blocking: bool,
-    ) -> io::Result<(Self, Option<SocketAddr>)> {
+    /// A socket that listens already: handed over by another process or by the service manager.
+    pub fn adopt(address: &Address, fd: OwnedFd) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => {
-                let fd = sys::listen_tcp(*address, options, blocking)?;
-                let known =
-                    if address.ip().is_unspecified() { None } else { sys::local_address(fd.as_fd())? };
-                Ok((Self::Own(fd), known))
-            }
-            Address::Unix(path) => Ok((Self::Shared(Shared::listen(path, options.backlog, blocking)?), None)),
+            Address::Tcp(tcp) => Self::of_tcp(*tcp, fd),
+            Address::Unix(path) => Ok(Self { kind: Kind::Shared(Shared::adopt(path, fd)?), known: None }),
         }
+    }
+
+    fn of_tcp(address: SocketAddr, fd: OwnedFd) -> io::Result<Self> {
+        let known = if address.ip().is_unspecified() { None } else { sys::local_address(fd.as_fd())? };
+        Ok(Self { kind: Kind::Own(fd), known })
+    }
+
+    /// A second descriptor of the same socket, for a process that takes over.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
+    /// Lets go of it without an end of the socket: another process accepts from it, and its file stays.
+    pub(super) fn leave(self) {
+        if let Kind::Shared(shared) = self.kind {
+            shared.left.store(true, Ordering::Relaxed);
+            drop(Shared::release(shared));
+        }
+    }
+
+    /// True for a Unix socket.
+    pub(super) const fn is_unix(&self) -> bool {
+        matches!(self.kind, Kind::Shared(_))
+    }
+
+    /// Its address when it is a single one.
+    pub(super) const fn known(&self) -> Option<SocketAddr> {
+        self.known
     }
 
     /// Closes it and accepts what waits in its queue before; a shared one only when this worker was its last.
     pub(super) fn close(self, what: sys::Accepting, mut each: impl FnMut(OwnedFd, Ends)) {
-        let door: Box<dyn AsFd> = match self {
-            Self::Own(fd) => Box::new(fd),
-            Self::Shared(shared) => match Shared::release(shared) {
+        let door: Box<dyn AsFd> = match self.kind {
+            Kind::Own(fd) => Box::new(fd),
+            Kind::Shared(shared) => match Shared::release(shared) {
                 Some(last) => Box::new(last),
                 None => return,
             },
@@ -108,6 +141,8 @@ pub(super) struct Shared {
     fd: OwnedFd,
     path: PathBuf,
     file: (u64, u64),
+    /// Another process accepts from it: the file is not ours to remove.
+    left: AtomicBool,
 }
 
 fn bound() -> MutexGuard<'static, Option<HashMap<PathBuf, Weak<Shared>>>> {
@@ -123,6 +158,24 @@ impl Shared {
             return Ok(shared);
         }
         let shared = Arc::new(Self::open(path, backlog, blocking)?);
+        bound.insert(path.to_owned(), Arc::downgrade(&shared));
+        Ok(shared)
+    }
+
+    /// A socket that another process made at this path.
+    fn adopt(path: &Path, fd: OwnedFd) -> io::Result<Arc<Self>> {
+        let mut bound = bound();
+        let bound = bound.get_or_insert_with(HashMap::new);
+        if let Some(shared) = bound.get(path).and_then(Weak::upgrade) {
+            return Ok(shared);
+        }
+        let about = std::fs::symlink_metadata(path)?;
+        let shared = Arc::new(Self {
+            fd,
+            path: path.to_owned(),
+            file: (about.dev(), about.ino()),
+            left: AtomicBool::new(false),
+        });
         bound.insert(path.to_owned(), Arc::downgrade(&shared));
         Ok(shared)
     }
@@ -151,7 +204,12 @@ impl Shared {
         }
         socket.listen(backlog).map_err(advise)?;
         let about = std::fs::symlink_metadata(path).map_err(advise)?;
-        Ok(Self { fd: socket.into(), path: path.to_owned(), file: (about.dev(), about.ino()) })
+        Ok(Self {
+            fd: socket.into(),
+            path: path.to_owned(),
+            file: (about.dev(), about.ino()),
+            left: AtomicBool::new(false),
+        })
     }
 }
 
@@ -163,6 +221,9 @@ impl AsFd for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.left.load(Ordering::Relaxed) {
+            return;
+        }
         // Somebody else may have replaced the file meanwhile: then it is not ours to remove.
         if let Ok(about) = std::fs::symlink_metadata(&self.path)
             && (about.dev(), about.ino()) == self.file

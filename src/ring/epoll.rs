@@ -9,7 +9,6 @@ mod poll;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,13 +64,12 @@ struct Socket {
 struct Listener {
     id: ListenerId,
     door: Door,
-    known: Option<SocketAddr>,
     accepting: bool,
 }
 
 impl Listener {
     const fn kind(&self) -> sys::Accepting {
-        sys::Accepting { known: self.known, unix: self.door.is_unix(), blocking: false }
+        sys::Accepting { known: self.door.known(), unix: self.door.is_unix(), blocking: false }
     }
 }
 
@@ -356,15 +354,32 @@ impl Epoll {
 
 impl Io for Epoll {
     fn listen(&mut self, id: ListenerId, address: &Address, options: &ListenOptions) -> io::Result<()> {
+        let door = Door::open(address, options)?;
+        self.listen_on(id, door).map_err(|error| sys::advise_listen(address, &error))
+    }
+
+    fn listen_on(&mut self, id: ListenerId, door: Door) -> io::Result<()> {
         assert!(self.find(id).is_none(), "listener {} listens already", id.0);
-        let (door, known) = Door::open(address, options, false)?;
-        let slot = self.listeners.insert(Listener { id, door, known, accepting: true });
+        sys::unblock(door.as_fd())?;
+        let slot = self.listeners.insert(Listener { id, door, accepting: true });
         let Some(listener) = self.listeners.get(slot) else { return Ok(()) };
         if let Err(error) = self.poll.add(listener.door.as_fd(), Interest::Listener(slot)) {
             self.listeners.remove(slot);
-            return Err(sys::advise_listen(address, &error));
+            return Err(error);
         }
         Ok(())
+    }
+
+    fn doors(&self) -> Vec<(ListenerId, io::Result<OwnedFd>)> {
+        let listeners = self.listeners.ids().into_iter().filter_map(|slot| self.listeners.get(slot));
+        listeners.map(|listener| (listener.id, listener.door.copy())).collect()
+    }
+
+    fn hand_over(&mut self, id: ListenerId) {
+        self.watch(id, false);
+        if let Some(listener) = self.find(id).and_then(|slot| self.listeners.remove(slot)) {
+            listener.door.leave();
+        }
     }
 
     fn accept(&mut self, id: ListenerId) {

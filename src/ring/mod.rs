@@ -26,7 +26,7 @@ pub mod uring;
 
 use std::io;
 
-pub use self::door::check_free;
+pub use self::door::{Door, check_free};
 pub use self::epoll::Epoll;
 pub use self::host::{cores, pin, prefer_small_pages};
 pub use self::sys::raise_open_files;
@@ -131,6 +131,21 @@ pub trait Io {
     /// Opens a listening socket (with SO_REUSEPORT; Unix sockets are shared by all workers of the process) and starts
     /// to accept. Errors come with advice: what was tried, why it failed, what to do.
     fn listen(&mut self, id: ListenerId, address: &Address, options: &ListenOptions) -> io::Result<()>;
+
+    /// Starts to accept from a socket that listens already. Only real kernels have such.
+    fn listen_on(&mut self, _id: ListenerId, _door: Door) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Second descriptors of all listening sockets that are not being closed.
+    fn doors(&self) -> Vec<(ListenerId, io::Result<std::os::fd::OwnedFd>)> {
+        Vec::new()
+    }
+
+    /// Stops to accept from a listening socket and closes it as it is: another process accepts from it.
+    fn hand_over(&mut self, id: ListenerId) {
+        self.unlisten(id);
+    }
 
     /// Starts to accept again after `pause` or [`Done::AcceptFailed`].
     fn accept(&mut self, id: ListenerId);

@@ -183,6 +183,11 @@ pub(super) fn unblock(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_nonblocking(true)
 }
 
+/// Makes a socket one that blocks.
+pub(super) fn set_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_nonblocking(false)
+}
+
 /// Wakes a ring through an event descriptor; many wakes before the ring looks are one.
 #[derive(Debug)]
 pub(super) struct Waker {

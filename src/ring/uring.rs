@@ -17,7 +17,7 @@ mod setup;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use self::complete::{Completion, Kind, word};
 pub use self::setup::{Tuning, probe};
 use super::lend::{BUFFER_GROUP, Buffers, Gather, Sends};
 use super::socket::{End, Phase, Socket, Table};
-use super::{Done, Failure, Io, ListenOptions, Wake, sys};
+use super::{Done, Door, Failure, Io, ListenOptions, Wake, sys};
 use crate::buf::{Chain, Pool};
 use crate::clock::{self, Moment};
 use crate::ids::{ListenerId, SockId};
@@ -331,7 +331,20 @@ impl Uring {
 
 impl Io for Uring {
     fn listen(&mut self, id: ListenerId, address: &Address, options: &ListenOptions) -> io::Result<()> {
-        self.listen_on(id, address, options)
+        self.listen_at(id, address, options)
+    }
+
+    fn listen_on(&mut self, id: ListenerId, door: Door) -> io::Result<()> {
+        self.accept_from(id, door);
+        Ok(())
+    }
+
+    fn doors(&self) -> Vec<(ListenerId, io::Result<OwnedFd>)> {
+        self.copies()
+    }
+
+    fn hand_over(&mut self, id: ListenerId) {
+        self.leave_listener(id);
     }
 
     fn accept(&mut self, id: ListenerId) {

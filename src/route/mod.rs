@@ -78,7 +78,7 @@ enum Kind {
 }
 
 /// Which of a block's rules serves a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Routes<T> {
     rules: Vec<Rule<T>>,
     /// Rules for one host or a wildcard, and those for any host.
@@ -87,7 +87,7 @@ pub struct Routes<T> {
 }
 
 /// A rule, as it was given.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rule<T> {
     host: HostMatch,
     path: PathMatch,

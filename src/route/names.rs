@@ -12,7 +12,7 @@ use super::{Kind, host};
 const LINEAR_MAX: usize = 8;
 
 /// A map from names to values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Names<V> {
     /// Longest name first, once `finish` was called.
     list: Vec<(Box<[u8]>, V)>,
@@ -65,7 +65,7 @@ impl<V> Names<V> {
 }
 
 /// Rules that name a host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
     exact: Names<Paths>,
     /// By what stands behind `*.`.
@@ -112,7 +112,7 @@ impl Hosts {
 }
 
 /// The paths of one host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     exact: Names<usize>,
     prefixes: Names<usize>,

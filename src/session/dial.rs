@@ -20,6 +20,7 @@ use crate::proxyproto;
 use crate::tls::{Pipe, TlsError};
 
 use super::conn::Conn;
+use super::moves::Moves;
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op, Reuse};
 
@@ -111,6 +112,19 @@ impl Dial {
             last_failure: None,
             queued: false,
         }
+    }
+
+    /// Goes over to the next configuration. False, and nothing changed, when its pool or server has no successor.
+    pub fn follow(&mut self, moves: &Moves) -> bool {
+        let Some(pool) = moves.pool(self.pool) else { return false };
+        if let Some(link) = &mut self.link {
+            let Some(server) = moves.server(link.server) else { return false };
+            link.server = server;
+            link.claim.moved_to(server);
+        }
+        self.pool = pool;
+        self.tried = self.tried.iter().filter_map(|server| moves.server(*server)).collect();
+        true
     }
 
     /// True while it waits for a place at a full server.

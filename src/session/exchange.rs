@@ -5,9 +5,11 @@
 //! is needed to try another one. Always true: a request whose head reached a server is sent again only if it is
 //! idempotent, has no body, and nothing of an answer was heard.
 
+use std::sync::Arc;
+
 use crate::buf::Chunk;
 use crate::close::Close;
-use crate::config::model::{Http, Pool as ServerPool};
+use crate::config::model::Pool as ServerPool;
 use crate::counters::Count;
 use crate::http::h1::head::{HeadLimits, Parse, Scratch, parse_response};
 use crate::http::h1::write::{Connection, OutFraming, Relay, write_response};
@@ -76,8 +78,8 @@ pub struct Exchange {
     pub started: bool,
     /// The end of the connection ends the answer: cut, it looks complete unless the connection is reset.
     pub until_close: bool,
-    /// Index of the route within the block.
-    route: usize,
+    /// Changes to the answer's fields.
+    rules: Option<Arc<FieldRules>>,
     method: Method,
     version: Version,
     upgrade: bool,
@@ -101,7 +103,7 @@ impl Exchange {
     /// The exchange for a request that goes to `pool`; `head` is its rewritten head, `body` what follows it.
     pub fn new(
         request: &Request<'_>,
-        route: usize,
+        rules: &Arc<FieldRules>,
         pool: PoolId,
         head: Chunk,
         body: BodyIn,
@@ -115,7 +117,8 @@ impl Exchange {
             closing,
             started: false,
             until_close: false,
-            route,
+            // Shared between workers: touched only where there are rules.
+            rules: (!rules.is_empty()).then(|| rules.clone()),
             method: request.method,
             version: request.version,
             upgrade: request.upgrade.is_some(),
@@ -173,7 +176,7 @@ impl Exchange {
     }
 
     /// Does what can be done now.
-    pub fn step(&mut self, site: &Http, around: &mut Around<'_>, cx: &mut Cx<'_>) -> Outcome {
+    pub fn step(&mut self, around: &mut Around<'_>, cx: &mut Cx<'_>) -> Outcome {
         let Some(link) = &mut self.dial.link else { return Outcome::Going };
         link.settle();
         if !link.is_open() {
@@ -190,7 +193,7 @@ impl Exchange {
             return Outcome::Failed(close);
         }
         while self.answer == Answer::Head {
-            if let Some(outcome) = self.answer_head(site, around, cx) {
+            if let Some(outcome) = self.answer_head(around, cx) {
                 return outcome;
             }
         }
@@ -240,7 +243,7 @@ impl Exchange {
     }
 
     /// Understands one head of the server; `None` means that there may be more to do.
-    fn answer_head(&mut self, site: &Http, around: &mut Around<'_>, cx: &mut Cx<'_>) -> Option<Outcome> {
+    fn answer_head(&mut self, around: &mut Around<'_>, cx: &mut Cx<'_>) -> Option<Outcome> {
         let link = self.dial.link.as_mut()?;
         let Some(mut chunk) = link.conn.inbox.pop() else {
             let ended = link.conn.is_eof();
@@ -254,9 +257,7 @@ impl Exchange {
         let (used, step) = {
             let mut scratch = Scratch::new();
             match parse_response(chunk.bytes(), &HeadLimits::default(), self.method, &mut scratch) {
-                Parse::Done(response) => {
-                    (response.head_bytes, Some(self.take_head(&response, site, around, cx)))
-                }
+                Parse::Done(response) => (response.head_bytes, Some(self.take_head(&response, around, cx))),
                 Parse::NeedMore => (0, None),
                 Parse::Bad(..) => (0, Some(HeadStep::Bad)),
             }
@@ -279,17 +280,11 @@ impl Exchange {
         }
     }
 
-    fn take_head(
-        &mut self,
-        response: &Response<'_>,
-        site: &Http,
-        around: &mut Around<'_>,
-        cx: &mut Cx<'_>,
-    ) -> HeadStep {
+    fn take_head(&mut self, response: &Response<'_>, around: &mut Around<'_>, cx: &mut Cx<'_>) -> HeadStep {
         match response.status {
             101 if self.upgrade && response.upgrade.is_some() => {
                 let relay = self.relay(Connection::Upgrade, OutFraming::None, None);
-                if let Some(stop) = self.write_head(response, &relay, site, around, cx) {
+                if let Some(stop) = self.write_head(response, &relay, around, cx) {
                     return stop;
                 }
                 self.started = true;
@@ -297,8 +292,8 @@ impl Exchange {
                 cx.counters.add(Count::Upgrades, 1);
                 HeadStep::Switched
             }
-            100..=199 if response.status != 101 => self.take_interim(response, site, around, cx),
-            200..=599 => self.take_final(response, site, around, cx),
+            100..=199 if response.status != 101 => self.take_interim(response, around, cx),
+            200..=599 => self.take_final(response, around, cx),
             _ => HeadStep::Bad,
         }
     }
@@ -306,7 +301,6 @@ impl Exchange {
     fn take_interim(
         &mut self,
         response: &Response<'_>,
-        site: &Http,
         around: &mut Around<'_>,
         cx: &mut Cx<'_>,
     ) -> HeadStep {
@@ -316,7 +310,7 @@ impl Exchange {
         }
         if self.version == Version::Http11 {
             let relay = self.relay(Connection::KeepAlive, OutFraming::None, None);
-            if let Some(stop) = self.write_head(response, &relay, site, around, cx) {
+            if let Some(stop) = self.write_head(response, &relay, around, cx) {
                 self.interims -= 1;
                 return stop;
             }
@@ -325,19 +319,13 @@ impl Exchange {
         HeadStep::Taken
     }
 
-    fn take_final(
-        &mut self,
-        response: &Response<'_>,
-        site: &Http,
-        around: &mut Around<'_>,
-        cx: &mut Cx<'_>,
-    ) -> HeadStep {
+    fn take_final(&mut self, response: &Response<'_>, around: &mut Around<'_>, cx: &mut Cx<'_>) -> HeadStep {
         let (body, framing, out) = reframe(response.framing, self.version);
         // What the client still has to send of a request that is answered already is not wanted for the next one.
         let last = self.closing || cx.draining || !self.body.is_done() || framing == OutFraming::UntilClose;
         let connection = if last { Connection::Close } else { Connection::KeepAlive };
         let relay = self.relay(connection, framing, Some(cx.date));
-        if let Some(stop) = self.write_head(response, &relay, site, around, cx) {
+        if let Some(stop) = self.write_head(response, &relay, around, cx) {
             return stop;
         }
         self.closing = last;
@@ -369,14 +357,13 @@ impl Exchange {
         &self,
         response: &Response<'_>,
         relay: &Relay<'_>,
-        site: &Http,
         around: &mut Around<'_>,
         cx: &mut Cx<'_>,
     ) -> Option<HeadStep> {
         let Some(page) = cx.pool.take() else { return Some(HeadStep::Starved) };
         let mut head = Chunk::empty(page);
         let none = FieldRules::default();
-        let rules = if response.status < 200 { &none } else { &site.routes.value(self.route).response };
+        let rules = self.rules.as_deref().filter(|_| response.status >= 200).unwrap_or(&none);
         let Some(written) = write_response(response, relay, rules, head.tail_mut()) else {
             cx.pool.give(head.into_page());
             return Some(HeadStep::Bad);

@@ -320,8 +320,7 @@ impl HttpSession {
                 Phase::Handshake => self.run_handshake(cx),
                 Phase::Head => self.run_head(cx),
                 Phase::Exchange => {
-                    let site = self.site(cx);
-                    self.with_exchange(cx, |exchange, around, cx| exchange.step(site, around, cx));
+                    self.with_exchange(cx, |exchange, around, cx| exchange.step(around, cx));
                     self.phase != Phase::Exchange
                 }
                 Phase::Tunnel => self.run_tunnel(cx),

@@ -13,12 +13,14 @@
 //! or [`Op::Park`] of a leg the session hears nothing more of it. It is over when its client's leg is closed and no
 //! server leg is left: [`Session::is_over`].
 
+mod about;
 pub mod answers;
 pub mod conn;
 pub mod dial;
 pub mod exchange;
 pub mod http;
 mod late;
+pub mod moves;
 pub mod relay;
 mod request;
 pub mod tcp;
@@ -26,18 +28,21 @@ pub mod tcp;
 mod tests;
 pub mod timers;
 
+use std::net::SocketAddr;
+
 use crate::balance::{Balancer, Waiter};
 use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::{Config, Serves};
 use crate::counters::Counters;
-use crate::ids::{ServerId, SessionId, WorkerId};
+use crate::ids::{PoolId, ServerId, SessionId, WorkerId};
 use crate::limits::{OUTBOX_BYTES_MAX, RECV_BYTES};
 use crate::net::{Ends, Errno};
 
 use conn::Conn;
 use http::HttpSession;
+use moves::{Followed, Moves};
 use tcp::TcpSession;
 
 /// Which connection of a session.
@@ -174,6 +179,23 @@ impl Cx<'_> {
     }
 }
 
+/// A session as it is now, for people.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What it speaks: `http` or `tcp`.
+    pub kind: &'static str,
+    /// What it is doing.
+    pub phase: &'static str,
+    /// The client's address; `None` for a Unix socket.
+    pub client: Option<SocketAddr>,
+    /// Requests so far.
+    pub requests: u64,
+    /// The pool of the exchange in progress.
+    pub pool: Option<PoolId>,
+    /// The server of the exchange in progress.
+    pub server: Option<ServerId>,
+}
+
 /// A session of any kind.
 #[derive(Debug)]
 pub enum Session {
@@ -189,6 +211,22 @@ impl Session {
         match serves {
             Serves::Http(site) => Self::Http(Box::new(HttpSession::new(site, ends, refuse, cx))),
             Serves::Tcp(site) => Self::Tcp(Box::new(TcpSession::new(site, ends, refuse, cx))),
+        }
+    }
+
+    /// What it is doing.
+    pub fn about(&self) -> About {
+        match self {
+            Self::Http(session) => session.about(),
+            Self::Tcp(session) => session.about(),
+        }
+    }
+
+    /// Goes over to the next configuration, if it can. Until it can, it is to be told events with the old one.
+    pub fn follow(&mut self, moves: &Moves) -> Followed {
+        match self {
+            Self::Http(session) => session.follow(moves),
+            Self::Tcp(session) => session.follow(moves),
         }
     }
 

@@ -70,7 +70,8 @@ impl HttpSession {
                     return Begun::Failed(Close::HeadTooLarge);
                 };
                 head.filled(written);
-                let mut exchange = Exchange::new(request, found.index, *pool, head, body, self.closing);
+                let mut exchange =
+                    Exchange::new(request, &found.value.response, *pool, head, body, self.closing);
                 exchange.limit_body(site.limits.body_bytes_max);
                 return Begun::Exchange(Box::new(exchange));
             }

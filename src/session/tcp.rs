@@ -15,8 +15,9 @@ use crate::tls::Pipe;
 
 use super::conn::{Conn, push_or_copy};
 use super::dial::{Around, Dial, note_success};
+use super::moves::{Followed, Moves};
 use super::timers::{Deadlines, Timer};
-use super::{Cx, Event, Leg, Op, Reuse};
+use super::{About, Cx, Event, Leg, Op, Reuse};
 
 /// Where a tunnel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,36 @@ impl TcpSession {
     fn site<'a>(&self, cx: &Cx<'a>) -> &'a Tcp {
         let config = cx.config;
         &config.tcp[self.site.index()]
+    }
+
+    /// See [`Session::about`](super::Session::about).
+    pub fn about(&self) -> About {
+        let phase = match self.phase {
+            Phase::Proxy => "proxy_header",
+            Phase::Handshake => "tls_handshake",
+            Phase::Relay => "tunnel",
+            Phase::Closed => "closing",
+        };
+        About {
+            kind: "tcp",
+            phase,
+            client: self.ends.client,
+            requests: 0,
+            pool: self.dial.as_ref().map(|dial| dial.pool),
+            server: self.dial.as_ref().and_then(|dial| dial.link.as_ref()).map(|link| link.server),
+        }
+    }
+
+    /// See [`Session::follow`](super::Session::follow).
+    pub fn follow(&mut self, moves: &Moves) -> Followed {
+        let Some(site) = moves.tcp(self.site) else { return Followed::Never };
+        if let Some(dial) = &mut self.dial
+            && !dial.follow(moves)
+        {
+            return Followed::Never;
+        }
+        self.site = site;
+        Followed::Yes
     }
 
     /// Tells what happened.

@@ -136,6 +136,11 @@ impl ServerTls {
         self.names.covers(host)
     }
 
+    /// The same policy for a connection that rustls itself serves (the admin interface).
+    pub fn rustls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// Whether clients show a certificate.
     pub const fn client_certificate(&self) -> ClientCertificate {
         self.client_certificate

@@ -11,18 +11,21 @@ use crate::close::Close;
 use crate::config::model::Config;
 use crate::counters::Count;
 use crate::ids::{ListenerId, SockId};
-use crate::limits::{ACCEPT_AGAIN_TIME, BACKLOG_MAX};
+use crate::limits::{ACCEPT_AGAIN_TIME, CLOSING_TIME};
 use crate::net::{Ends, Errno};
-use crate::ring::{Io, ListenOptions};
+use crate::ring::Io;
 use crate::session::{Cx, Session};
 
+use super::edition::{self, EditionSlot};
 use super::owners::{Entry, Owner};
+use super::shared::DoorCopy;
 use super::{Worker, next_chance};
 
 /// The state of accepting.
 #[derive(Debug)]
 pub struct Accept {
-    listeners: u32,
+    doors: Vec<OpenDoor>,
+    next_door: u32,
     share: usize,
     paused: bool,
     again: Moment,
@@ -31,11 +34,29 @@ pub struct Accept {
     waiting: VecDeque<(ListenerId, SockId, Ends)>,
 }
 
+/// A listening socket of the ring: several may belong to one listener of the configuration.
+#[derive(Clone, Copy, Debug)]
+struct OpenDoor {
+    /// Its id in the ring, never used again.
+    ring: ListenerId,
+    /// The edition of its listener.
+    edition: EditionSlot,
+    /// The listener within that edition.
+    listener: ListenerId,
+    /// It is being closed, and forgotten at that moment; what was in its queue may still come.
+    closing: Option<Moment>,
+}
+
 impl Accept {
     /// For one of `workers` workers.
     pub fn new(config: &Config, workers: usize) -> Self {
-        let share = config.limits.connections_max.div_ceil(workers.max(1)).max(1);
-        Self { listeners: 0, share, paused: false, again: Moment::NEVER, waiting: VecDeque::new() }
+        let share = Self::share_of(config, workers);
+        let (doors, waiting) = (Vec::new(), VecDeque::new());
+        Self { doors, next_door: 0, share, paused: false, again: Moment::NEVER, waiting }
+    }
+
+    fn share_of(config: &Config, workers: usize) -> usize {
+        config.limits.connections_max.div_ceil(workers.max(1)).max(1)
     }
 
     /// Client connections that this worker takes at most.
@@ -43,16 +64,15 @@ impl Accept {
         self.share
     }
 
-    /// Opens all listeners.
-    pub fn listen<I: Io>(&mut self, io: &mut I, config: &Config) -> io::Result<()> {
-        io.allow(self.share);
-        for (at, listener) in config.listeners.iter().enumerate() {
-            let options = ListenOptions { v6only: listener.v6only, backlog: BACKLOG_MAX };
-            let id = ListenerId(u32::try_from(at).unwrap_or(u32::MAX));
-            io.listen(id, &listener.address, &options)?;
-            self.listeners = id.0 + 1;
-        }
-        Ok(())
+    fn add(&mut self, edition: EditionSlot, listener: ListenerId) -> ListenerId {
+        let ring = ListenerId(self.next_door);
+        self.next_door = self.next_door.wrapping_add(1);
+        self.doors.push(OpenDoor { ring, edition, listener, closing: None });
+        ring
+    }
+
+    fn door(&self, ring: ListenerId) -> Option<OpenDoor> {
+        self.doors.iter().find(|door| door.ring == ring).copied()
     }
 
     /// Sockets that the worker may have open: a client's and a server's for each connection.
@@ -65,13 +85,78 @@ impl Accept {
         self.again
     }
 
-    /// All listeners.
-    pub fn listeners(&self) -> impl Iterator<Item = ListenerId> + use<> {
-        (0..self.listeners).map(ListenerId)
+    /// The ring's ids of all listening sockets that are not being closed.
+    pub fn listeners(&self) -> Vec<ListenerId> {
+        let open = self.doors.iter().filter(|door| door.closing.is_none());
+        open.map(|door| door.ring).collect()
     }
 }
 
 impl<I: Io> Worker<I> {
+    /// Opens the listeners of an edition that are not open yet.
+    pub(super) fn open_listeners(&mut self, slot: EditionSlot) -> io::Result<()> {
+        let edition = self.editions.get(slot).clone();
+        self.accept.share = Accept::share_of(&edition.config, self.shared.workers());
+        self.io.allow(self.accept.share.saturating_sub(self.sessions.len()));
+        for (at, listener) in (0u32..).zip(&edition.config.listeners) {
+            let id = ListenerId(at);
+            let here =
+                |door: &OpenDoor| door.edition == slot && door.listener == id && door.closing.is_none();
+            if self.accept.doors.iter().any(here) {
+                continue;
+            }
+            let opened = edition.take_doors(self.id, id);
+            if opened.is_empty() {
+                let ring = self.accept.add(slot, id);
+                self.io.listen(ring, &listener.address, &edition::options(listener))?;
+            }
+            for door in opened {
+                let ring = self.accept.add(slot, id);
+                self.io.listen_on(ring, door)?;
+            }
+            if self.accept.paused {
+                self.accept.listeners().into_iter().for_each(|id| self.io.pause(id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives each listening socket to its listener of the current edition, and closes those that have none.
+    pub(super) fn move_listeners(&mut self) {
+        let current = self.editions.current();
+        let gone = self.now + CLOSING_TIME;
+        for door in &mut self.accept.doors {
+            let Some(moves) = self.editions.moves(door.edition) else { continue };
+            if door.closing.is_some() {
+                continue;
+            }
+            match moves.door(door.listener) {
+                Some(listener) => (door.edition, door.listener) = (current, listener),
+                None => {
+                    door.closing = Some(gone);
+                    self.io.unlisten(door.ring);
+                }
+            }
+        }
+    }
+
+    /// Forgets listening sockets whose queue is surely empty.
+    pub(super) fn sweep_doors(&mut self) {
+        let now = self.now;
+        self.accept.doors.retain(|door| door.closing.is_none_or(|gone| gone > now));
+    }
+
+    /// Second descriptors of all listening sockets, with their addresses.
+    pub(super) fn copy_doors(&self) -> Vec<DoorCopy> {
+        let copies = self.io.doors().into_iter();
+        let of = |ring| {
+            let door = self.accept.door(ring)?;
+            let edition = self.editions.get(door.edition);
+            Some(edition.config.listeners[door.listener.index()].address.clone())
+        };
+        copies.filter_map(|(ring, copy)| Some((of(ring)?, copy))).collect()
+    }
+
     pub(super) fn on_accepted(&mut self, listener: ListenerId, sock: SockId, ends: Ends) {
         self.owners.opened(sock, Owner::Waiting);
         if self.sessions.len() >= self.accept.share {
@@ -85,11 +170,15 @@ impl<I: Io> Worker<I> {
     }
 
     fn begin_session(&mut self, listener: ListenerId, sock: SockId, ends: Ends) {
-        let config = self.config.clone();
-        let Some(listener) = config.listeners.get(listener.index()) else {
+        let Some(door) = self.accept.door(listener) else {
+            debug_assert!(false, "a connection from a listener that was forgotten");
+            self.owners.set(sock, Owner::Waiting);
             self.close_sock(sock);
             return;
         };
+        let edition = self.editions.get(door.edition).clone();
+        let config = &edition.config;
+        let listener = &config.listeners[door.listener.index()];
         let client = ends.client.map(|client| client.ip().to_canonical());
         let max = config.limits.connections_per_client_max;
         let counted = client.filter(|_| max > 0);
@@ -101,14 +190,14 @@ impl<I: Io> Worker<I> {
             now: self.now,
             worker: self.id,
             me: id,
-            config: &config,
-            balancer: &self.shared.balancer,
+            config,
+            balancer: &edition.balancer,
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
             date: self.date.text(),
             chance: self.chance,
-            draining: self.drain.is_on(),
+            draining: self.drain.is_on() || door.closing.is_some(),
             starved: false,
         };
         cx.counters.add(Count::Accepted, 1);
@@ -117,8 +206,13 @@ impl<I: Io> Worker<I> {
         let mut session = Session::new(listener.serves, ends, refuse_with, &mut cx);
         session.pump(&mut cx);
         self.owners.set(sock, Owner::Session(id, crate::session::Leg::Front));
+        self.editions.enter(door.edition);
         self.sessions.insert(Entry {
             session,
+            edition: door.edition,
+            listener: door.listener,
+            since: self.now,
+            retires: if door.closing.is_some() { self.now + config.limits.drain } else { Moment::NEVER },
             front: Some(sock),
             back: None,
             armed: Moment::NEVER,

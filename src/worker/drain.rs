@@ -37,20 +37,22 @@ impl Drain {
 }
 
 impl<I: Io> Worker<I> {
-    pub(super) fn begin_drain(&mut self) {
+    /// Begins to stop. With `leave` another process accepts from the listening sockets: they are left as they are.
+    pub(super) fn begin_drain(&mut self, leave: bool) {
         if self.drain.is_on() {
             return;
         }
-        self.drain.until = Some(self.now + self.config.limits.drain);
+        let time = self.shared.drain_time().unwrap_or(self.config().limits.drain);
+        self.drain.until = Some(self.now + time);
         for id in self.accept.listeners() {
-            self.io.unlisten(id);
+            if leave { self.io.hand_over(id) } else { self.io.unlisten(id) }
         }
         self.tell_all(|| Event::Drain);
         self.drain.quiet_turns = 1;
     }
 
     pub(super) fn kill(&mut self) {
-        self.begin_drain();
+        self.begin_drain(false);
         if !self.drain.killed {
             self.drain.killed = true;
             self.tell_all(|| Event::Kill);

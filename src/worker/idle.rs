@@ -54,6 +54,26 @@ impl IdleStore {
         }
     }
 
+    /// Goes over to another list of servers. The answer is what cannot be kept, and the new owner of what can.
+    pub fn follow(&mut self, servers: usize, moved: impl Fn(ServerId) -> Option<ServerId>) -> Vec<Parked> {
+        let mut next: Vec<Vec<Parked>> = (0..servers).map(|_| Vec::new()).collect();
+        let mut left = Vec::new();
+        for (at, list) in (0u32..).zip(self.servers.drain(..)) {
+            match moved(ServerId(at)).and_then(|id| next.get_mut(id.index())) {
+                Some(place) => *place = list,
+                None => left.extend(list),
+            }
+        }
+        self.servers = next;
+        left
+    }
+
+    /// All sockets, each with its server.
+    pub fn sockets(&self) -> impl Iterator<Item = (ServerId, SockId)> {
+        let lists = (0u32..).zip(&self.servers);
+        lists.flat_map(|(at, list)| list.iter().map(move |parked| (ServerId(at), parked.sock)))
+    }
+
     /// A certain connection.
     pub fn get_mut(&mut self, server: ServerId, sock: SockId) -> Option<&mut Parked> {
         self.servers.get_mut(server.index())?.iter_mut().find(|parked| parked.sock == sock)

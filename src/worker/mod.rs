@@ -9,6 +9,8 @@
 mod accept;
 mod deadlines;
 mod drain;
+pub mod edition;
+mod follow;
 mod idle;
 mod owners;
 pub mod shared;
@@ -30,16 +32,21 @@ use crate::session::conn::Conn;
 use crate::session::{Cx, Event, Leg, Op, Reuse};
 
 use deadlines::Heap;
+use edition::Editions;
 use idle::{IdleStore, Parked};
 use owners::{Owner, Owners, Sessions};
-use shared::{Orders, Shared};
+use shared::{Ask, Orders, Shared};
 
 /// One worker.
 pub struct Worker<I: Io> {
     id: WorkerId,
     io: I,
     shared: Arc<Shared>,
-    config: Arc<Config>,
+    editions: Editions,
+    /// When an old edition may go.
+    sweep_editions: Moment,
+    /// Sessions that end at the latest then, because what they are about was removed.
+    retiring: Vec<(Moment, SessionId)>,
     sessions: Sessions,
     owners: Owners,
     idle: IdleStore,
@@ -62,7 +69,9 @@ pub struct Worker<I: Io> {
 impl<I: Io> Worker<I> {
     /// A worker with its ring. `seed` is where its random choices start.
     pub fn new(id: WorkerId, io: I, shared: Arc<Shared>, seed: u64) -> Self {
-        let config = shared.config.clone();
+        let edition = shared.edition();
+        let config = edition.config.clone();
+        shared.seat(id).take(edition.number);
         shared.seat(id).set_waker(io.waker());
         let accept = accept::Accept::new(&config, shared.workers());
         Self {
@@ -83,14 +92,16 @@ impl<I: Io> Worker<I> {
             late: Vec::new(),
             accept,
             drain: drain::Drain::default(),
-            config,
+            editions: Editions::new(edition),
+            sweep_editions: Moment::NEVER,
+            retiring: Vec::new(),
             shared,
         }
     }
 
     /// Opens all listeners. Errors carry advice.
     pub fn listen(&mut self) -> io::Result<()> {
-        self.accept.listen(&mut self.io, &self.config)
+        self.open_listeners(self.editions.current())
     }
 
     /// Runs until it has drained.
@@ -113,6 +124,7 @@ impl<I: Io> Worker<I> {
         self.done = done;
         self.connect_late();
         self.run_deadlines();
+        self.run_retiring();
         self.feed_starved();
         self.sweep_idle();
         self.resume_accepting();
@@ -122,6 +134,16 @@ impl<I: Io> Worker<I> {
     /// The counters of this worker.
     pub fn counters(&self) -> &Counters {
         &self.shared.seat(self.id).counters
+    }
+
+    /// The configuration that new sessions live by.
+    fn config(&self) -> &Arc<Config> {
+        &self.editions.get(self.editions.current()).config
+    }
+
+    /// Editions that sessions live by.
+    pub fn editions(&self) -> usize {
+        self.editions.held()
     }
 
     /// Sessions that live.
@@ -149,7 +171,9 @@ impl<I: Io> Worker<I> {
 
     fn next_wake(&mut self) -> Moment {
         let session = self.heap.earliest();
-        session.min(self.idle.next_sweep()).min(self.accept.again()).min(self.drain.next_wake(self.now))
+        let retiring = self.retiring.first().map_or(Moment::NEVER, |(at, _)| *at);
+        let rare = retiring.min(self.sweep_editions).min(self.drain.next_wake(self.now));
+        session.min(self.idle.next_sweep()).min(self.accept.again()).min(rare)
     }
 
     fn on_done(&mut self, done: Done) {
@@ -247,18 +271,19 @@ impl<I: Io> Worker<I> {
         };
         let mut ops = std::mem::take(&mut self.ops);
         self.chance = next_chance(self.chance);
+        let edition = self.editions.get(entry.edition);
         let mut cx = Cx {
             now: self.now,
             worker: self.id,
             me: id,
-            config: &self.config,
-            balancer: &self.shared.balancer,
+            config: &edition.config,
+            balancer: &edition.balancer,
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
             date: self.date.text(),
             chance: self.chance,
-            draining: self.drain.is_on(),
+            draining: self.drain.is_on() || entry.retires.is_set(),
             starved: false,
         };
         entry.session.on(event, &mut cx);
@@ -271,6 +296,7 @@ impl<I: Io> Worker<I> {
     fn after(&mut self, id: SessionId, mut ops: Vec<Op>, starved: bool) {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let (over, deadline) = (entry.session.is_over(), entry.session.deadline());
+        let stays = entry.edition == self.editions.current() || entry.retires.is_set();
         if starved && !over && !entry.starved {
             entry.starved = true;
             self.starved.push(id);
@@ -286,6 +312,8 @@ impl<I: Io> Worker<I> {
         self.ops = ops;
         if over {
             self.end_session(id);
+        } else if !stays {
+            self.follow(id);
         }
     }
 
@@ -326,7 +354,13 @@ impl<I: Io> Worker<I> {
     }
 
     fn connect(&mut self, id: SessionId, leg: Leg, server: ServerId, reuse: Reuse) {
-        if let Some(parked) = self.idle.take(server, reuse, self.now) {
+        let Some(entry) = self.sessions.get(id) else { return };
+        let kept = match self.editions.moves(entry.edition) {
+            None => Some(server),
+            Some(moves) => moves.kept(server),
+        };
+        let edition = self.editions.get(entry.edition).clone();
+        if let Some(parked) = kept.and_then(|server| self.idle.take(server, reuse, self.now)) {
             self.owners.set(parked.sock, Owner::Session(id, leg));
             self.set_back(id, leg, parked.sock);
             self.pending.push_back((id, Event::Adopted(leg, parked.conn)));
@@ -335,7 +369,7 @@ impl<I: Io> Worker<I> {
         if self.owners.open() - self.owners.closing() >= self.accept.sockets_max() {
             self.close_oldest_idle();
         }
-        match self.io.connect(&self.config.servers[server.index()].address) {
+        match self.io.connect(&edition.config.servers[server.index()].address) {
             Ok(sock) => {
                 self.owners.opened(sock, Owner::Session(id, leg));
                 self.set_back(id, leg, sock);
@@ -369,16 +403,22 @@ impl<I: Io> Worker<I> {
     }
 
     fn park(&mut self, id: SessionId, leg: Leg, server: ServerId, mut conn: Box<Conn>) {
+        let kept = match self.sessions.get(id).and_then(|entry| self.editions.moves(entry.edition)) {
+            None => Some(server),
+            Some(moves) => moves.kept(server),
+        };
         let Some(sock) = self.take_sock(id, leg) else {
             conn.clear(self.io.pool());
             return;
         };
-        let pool_of = &self.config.pools[self.config.servers[server.index()].pool.index()];
-        if self.drain.is_on() || pool_of.idle_max == 0 {
+        let config = self.config().clone();
+        let pool = |server: ServerId| &config.pools[config.servers[server.index()].pool.index()];
+        let kept = kept.map(|server| (server, pool(server))).filter(|(_, pool)| pool.idle_max > 0);
+        let Some((server, pool_of)) = kept.filter(|_| !self.drain.is_on()) else {
             conn.clear(self.io.pool());
             self.close_sock(sock);
             return;
-        }
+        };
         if !conn.is_receiving() {
             conn.note_receiving();
             self.io.recv(sock);
@@ -395,7 +435,7 @@ impl<I: Io> Worker<I> {
         if self.idle.next_sweep() > self.now {
             return;
         }
-        let config = self.config.clone();
+        let config = self.config().clone();
         let time_of = |server: ServerId| config.pools[config.servers[server.index()].pool.index()].times.idle;
         for mut parked in self.idle.sweep(self.now, time_of) {
             parked.conn.clear(self.io.pool());
@@ -434,12 +474,27 @@ impl<I: Io> Worker<I> {
     }
 
     fn on_woken(&mut self) {
-        for id in self.shared.seat(self.id).take_mail() {
+        let shared = self.shared.clone();
+        let seat = shared.seat(self.id);
+        for id in seat.take_mail() {
             self.tell(id, Event::Turn);
         }
-        match self.shared.seat(self.id).orders() {
+        let edition = shared.edition();
+        if edition.number != seat.taken() {
+            let number = edition.number;
+            self.take_edition(edition);
+            seat.take(number);
+        }
+        for ask in seat.take_asks() {
+            match ask {
+                Ask::Sessions(max, reply) => reply(self.views(max)),
+                Ask::Doors(reply) => reply(self.copy_doors()),
+            }
+        }
+        match seat.orders() {
             Orders::Run => {}
-            Orders::Drain => self.begin_drain(),
+            Orders::Leave => self.begin_drain(true),
+            Orders::Drain => self.begin_drain(false),
             Orders::Kill => self.kill(),
         }
     }
@@ -449,6 +504,7 @@ impl<I: Io> Worker<I> {
             debug_assert!(entry.back.is_none(), "a session ended with a server connection");
             debug_assert_eq!(entry.session.pages(), 0, "a session ended with pages");
             self.counters().sub(Count::Open, 1);
+            self.editions.leave(entry.edition, self.now);
             if let Some(client) = entry.counted {
                 self.shared.clients.leave(client);
             }

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 
 use crate::clock::Moment;
-use crate::ids::{ServerId, SessionId, SockId};
+use crate::ids::{ListenerId, ServerId, SessionId, SockId};
 use crate::session::{Leg, Session};
+
+use super::edition::EditionSlot;
 
 /// Who is told what happens on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,14 @@ impl Owners {
 pub struct Entry {
     /// The session.
     pub session: Session,
+    /// The edition that it lives by.
+    pub edition: EditionSlot,
+    /// Where it was accepted, within that edition.
+    pub listener: ListenerId,
+    /// Since when it lives.
+    pub since: Moment,
+    /// When it ends at the latest, because what it is about was removed; else never.
+    pub retires: Moment,
     /// The client's socket, until it is closed.
     pub front: Option<SockId>,
     /// The server's socket in use.

@@ -1,4 +1,4 @@
-//! What workers share, and nothing else: the configuration, the balancer, and a seat for each of them.
+//! What workers share, and nothing else: the edition they work by, and a seat for each of them.
 //!
 //! What goes in: counters of their owners, mail, orders. What comes out: sums. It owns: no connection. Always true: no
 //! worker waits here for another one on the way of a request; locks are taken only for mail between workers (a full
@@ -6,23 +6,27 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use crate::balance::Balancer;
 use crate::close::Close;
-use crate::config::model::Config;
 use crate::counters::{Count, Counters};
 use crate::ids::{SessionId, WorkerId};
+use crate::net::Address;
 use crate::ring::Wake;
+use crate::session::About;
+
+use super::edition::Edition;
 
 /// What the workers of a process share.
 pub struct Shared {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// Who takes the next request.
-    pub balancer: Balancer,
+    edition: Mutex<Arc<Edition>>,
+    /// Nanoseconds that a drain may take; 0 is as configured.
+    drain_nanos: AtomicU64,
     /// Connections per client address.
     pub clients: Clients,
     seats: Vec<Seat>,
@@ -30,10 +34,37 @@ pub struct Shared {
 
 impl Shared {
     /// For so many workers.
-    pub fn new(config: Arc<Config>, workers: usize) -> Self {
-        let balancer = Balancer::new(&config);
+    pub fn new(edition: Edition, workers: usize) -> Self {
         let seats = (0..workers).map(|_| Seat::default()).collect();
-        Self { config, balancer, clients: Clients::default(), seats }
+        let edition = Mutex::new(Arc::new(edition));
+        Self { edition, drain_nanos: AtomicU64::new(0), clients: Clients::default(), seats }
+    }
+
+    /// The edition that was published last.
+    pub fn edition(&self) -> Arc<Edition> {
+        unpoisoned(&self.edition).clone()
+    }
+
+    /// Has all workers take an edition over.
+    pub fn publish(&self, edition: Edition) -> Arc<Edition> {
+        let edition = Arc::new(edition);
+        let before = std::mem::replace(&mut *unpoisoned(&self.edition), edition.clone());
+        drop(before);
+        self.seats.iter().for_each(Seat::wake);
+        edition
+    }
+
+    /// True when every worker has taken this edition over (or a later one).
+    pub fn is_taken(&self, number: u64) -> bool {
+        self.seats.iter().all(|seat| seat.taken.load(Ordering::Acquire) >= number)
+    }
+
+    /// Asks every worker; each answers on its own thread within its next turn.
+    pub fn ask(&self, ask: impl Fn(WorkerId) -> Ask) {
+        for (at, seat) in (0u32..).zip(&self.seats) {
+            unpoisoned(&seat.asks).push(ask(WorkerId(at)));
+            seat.wake();
+        }
     }
 
     /// How many workers.
@@ -57,6 +88,23 @@ impl Shared {
         }
     }
 
+    /// How long a drain may take, if it is not as configured.
+    pub fn drain_time(&self) -> Option<Duration> {
+        let nanos = self.drain_nanos.load(Ordering::SeqCst);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Sets how long a drain that begins from now on may take.
+    pub fn set_drain_time(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.drain_nanos.store(nanos.max(1), Ordering::SeqCst);
+    }
+
+    /// True once the order to drain or to end came.
+    pub fn is_draining(&self) -> bool {
+        self.seats.iter().any(|seat| seat.orders() != Orders::Run)
+    }
+
     /// A counter, summed over all workers.
     pub fn sum(&self, count: Count) -> u64 {
         self.seats.iter().fold(0, |sum, seat| sum.wrapping_add(seat.counters.get(count)))
@@ -68,16 +116,48 @@ impl Shared {
     }
 }
 
+/// A question to a worker, with what becomes of its answer.
+pub enum Ask {
+    /// Its sessions, so many at most.
+    Sessions(usize, Box<dyn FnOnce(Vec<SessionView>) + Send>),
+    /// Second descriptors of its listening sockets.
+    Doors(Box<dyn FnOnce(Vec<DoorCopy>) + Send>),
+}
+
+/// A second descriptor of a listening socket, with its address.
+pub type DoorCopy = (Address, io::Result<OwnedFd>);
+
+/// A session as it is now, for people.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Its id.
+    pub id: SessionId,
+    /// The address that it was accepted on.
+    pub listener: String,
+    /// How long it has lived.
+    pub age: Duration,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// Its server.
+    pub server: Option<String>,
+    /// What the session itself tells.
+    pub about: About,
+}
+
 /// What a worker is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Orders {
     /// Go on.
     Run = 0,
+    /// Finish what is in progress; another process takes over what listens.
+    Leave = 1,
     /// Finish what is in progress.
-    Drain = 1,
+    Drain = 2,
     /// End at once.
-    Kill = 2,
+    Kill = 3,
 }
 
 /// A worker as the others see it.
@@ -87,6 +167,9 @@ pub struct Seat {
     /// Its counters.
     pub counters: Counters,
     orders: AtomicU8,
+    /// The number of the edition that it works by.
+    taken: AtomicU64,
+    asks: Mutex<Vec<Ask>>,
     mail: Mutex<Vec<SessionId>>,
     waker: OnceLock<Arc<dyn Wake>>,
 }
@@ -108,16 +191,33 @@ impl Seat {
         std::mem::take(&mut unpoisoned(&self.mail))
     }
 
+    /// Notes that the worker has taken an edition over.
+    pub fn take(&self, number: u64) {
+        self.taken.store(number, Ordering::Release);
+    }
+
+    /// The edition that the worker works by.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Takes the questions out.
+    pub fn take_asks(&self) -> Vec<Ask> {
+        std::mem::take(&mut unpoisoned(&self.asks))
+    }
+
     /// What it is to do.
     pub fn orders(&self) -> Orders {
         match self.orders.load(Ordering::SeqCst) {
             0 => Orders::Run,
-            1 => Orders::Drain,
+            1 => Orders::Leave,
+            2 => Orders::Drain,
             _ => Orders::Kill,
         }
     }
 
-    fn wake(&self) {
+    /// Has it look for mail, orders, questions and editions.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake();
         }

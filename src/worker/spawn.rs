@@ -13,17 +13,23 @@ use crate::close::Close;
 use crate::config::model::{Config, Engine};
 use crate::counters::Count;
 use crate::ids::WorkerId;
-use crate::limits::{
-    DESCRIPTORS_PER_WORKER, DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, TAKEN_TIME, WORKERS_MAX,
-};
+use crate::limits::{DESCRIPTORS_PER_WORKER, DESCRIPTORS_SPARE, PAGE_BYTES, PAGES_MIN, WORKERS_MAX};
 use crate::ring::{self, Epoll, Io, Uring};
 
 use super::Worker;
+use super::edition::{Doors, Edition, Inherited};
 use super::shared::{Orders, Shared};
 
 /// Why nothing was started. The text says what was tried, why it failed, and what to do.
 #[derive(Debug)]
 pub struct StartError(String);
+
+impl StartError {
+    /// With a text for people.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,6 +101,11 @@ impl Running {
         Stopper(self.shared.clone())
     }
 
+    /// What the workers share with whoever directs them.
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Waits until all workers have ended. Errors: the first that a worker's kernel interface had.
     pub fn join(self) -> io::Result<()> {
         let mut result = Ok(());
@@ -144,6 +155,21 @@ impl Stopper {
 
 /// Starts one worker per core (or `[workers] count`), each on its own core, and returns once all of them listen.
 pub fn start(config: Config) -> Result<Running, StartError> {
+    prepare(config, Inherited::new())?.run()
+}
+
+/// Workers that do not run yet, whose sockets listen already: the moment to give up the privilege that this took.
+pub struct Prepared {
+    edition: Edition,
+    engine: EngineInUse,
+    count: usize,
+    pages: usize,
+    cores: Vec<usize>,
+    notes: Vec<String>,
+}
+
+/// Opens all listening sockets (except `inherited` ones, which are open).
+pub fn prepare(config: Config, inherited: Inherited) -> Result<Prepared, StartError> {
     let mut notes = Vec::new();
     let engine = choose(config.workers.engine, &mut notes)?;
     let cores = ring::cores();
@@ -156,38 +182,49 @@ pub fn start(config: Config) -> Result<Running, StartError> {
              are needed; raise [limits] memory_max or lower [workers] count"
         )));
     }
-    let until = clock::now() + TAKEN_TIME;
-    for listener in &config.listeners {
-        let free = ring::check_free(&listener.address, listener.v6only, until);
-        free.map_err(|error| StartError(error.to_string()))?;
-    }
-    let shared = Arc::new(Shared::new(Arc::new(config), count));
-    let (ready, listening) = mpsc::channel();
-    let mut threads = Vec::with_capacity(count);
-    for at in 0..count {
-        let id = WorkerId(u32::try_from(at).unwrap_or(0));
-        let core =
-            (count > 1 || cores.len() == 1).then(|| cores.get(at % cores.len().max(1)).copied()).flatten();
-        let (shared, ready) = (shared.clone(), ready.clone());
-        let body = move || match engine {
-            EngineInUse::IoUring => serve(id, core, || Uring::new(pages), shared, &ready),
-            EngineInUse::Epoll => serve(id, core, || Epoll::new(pages), shared, &ready),
-        };
-        let thread = thread::Builder::new().name(format!("worker-{at}")).spawn(body);
-        threads.push(thread.map_err(|error| StartError(format!("a thread could not be started: {error}")))?);
-    }
-    drop(ready);
-    let running = Running { threads, shared, engine, notes };
-    for _ in 0..count {
-        let told =
-            listening.recv().unwrap_or_else(|_| Err(io::Error::other("a worker ended while it started")));
-        if let Err(error) = told {
+    let doors =
+        Doors::open(&config, None, count, inherited).map_err(|error| StartError(error.to_string()))?;
+    let edition = Edition::first(Arc::new(config), doors);
+    Ok(Prepared { edition, engine, count, pages, cores, notes })
+}
+
+impl Prepared {
+    /// Starts the workers.
+    pub fn run(self) -> Result<Running, StartError> {
+        let Self { edition, engine, count, pages, cores, notes } = self;
+        let shared = Arc::new(Shared::new(edition, count));
+        let (ready, listening) = mpsc::channel();
+        let mut threads = Vec::with_capacity(count);
+        let mut failed = None;
+        for at in 0..count {
+            let id = WorkerId(u32::try_from(at).unwrap_or(0));
+            let core = (count > 1 || cores.len() == 1)
+                .then(|| cores.get(at % cores.len().max(1)).copied())
+                .flatten();
+            let (shared, ready) = (shared.clone(), ready.clone());
+            let body = move || match engine {
+                EngineInUse::IoUring => serve(id, core, || Uring::new(pages), shared, &ready),
+                EngineInUse::Epoll => serve(id, core, || Epoll::new(pages), shared, &ready),
+            };
+            match thread::Builder::new().name(format!("worker-{at}")).spawn(body) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => failed = Some(format!("a thread could not be started: {error}")),
+            }
+        }
+        drop(ready);
+        let running = Running { threads, shared, engine, notes };
+        for _ in 0..running.threads.len() {
+            let told =
+                listening.recv().unwrap_or_else(|_| Err(io::Error::other("a worker ended while it started")));
+            failed = failed.or(told.err().map(|error| error.to_string()));
+        }
+        if let Some(why) = failed {
             running.kill();
             let _ = running.join();
-            return Err(StartError(error.to_string()));
+            return Err(StartError(why));
         }
+        Ok(running)
     }
-    Ok(running)
 }
 
 /// The body of a worker's thread.
@@ -240,7 +277,7 @@ fn default_count(cores: &[usize]) -> usize {
 }
 
 /// Raises the limit of open files and lowers `connections_max` to what fits: a proxied connection needs two.
-fn fit_descriptors(mut config: Config, workers: usize, notes: &mut Vec<String>) -> Config {
+pub fn fit_descriptors(mut config: Config, workers: usize, notes: &mut Vec<String>) -> Config {
     let Ok(files) = ring::raise_open_files() else { return config };
     let per_worker = DESCRIPTORS_PER_WORKER + config.listeners.len() as u64;
     let spare = DESCRIPTORS_SPARE + per_worker * workers as u64;

@@ -13,6 +13,7 @@ use ringgate::ids::WorkerId;
 use ringgate::ring::Io;
 use ringgate::ring::sim::{Random, Sim, World};
 use ringgate::worker::Worker;
+use ringgate::worker::edition::{Doors, Edition};
 use ringgate::worker::shared::{Orders, Shared};
 
 use crate::client::Client;
@@ -56,7 +57,7 @@ pub fn run(seed: u64, trace: bool, material: &Material) -> Result<Tally, String>
         }));
     }
     let config = Config::parse(&scenario.config, "sim.toml").map_err(|mistakes| format!("{mistakes}"))?;
-    let shared = Arc::new(Shared::new(Arc::new(config), scenario.workers));
+    let shared = Arc::new(Shared::new(Edition::first(Arc::new(config), Doors::default()), scenario.workers));
     let ledger = Rc::new(RefCell::new(Ledger {
         tight: scenario.tight,
         attempts_max: scenario.attempts_max,
@@ -203,7 +204,7 @@ impl Run {
         if let Some(at) = ledger.records.iter().position(|record| record.outcome.is_none()) {
             return Err(format!("request {at} never ended: {:?}", ledger.records[at]));
         }
-        for view in self.shared.balancer.servers() {
+        for view in self.shared.edition().balancer.servers() {
             if view.in_flight != 0 {
                 return Err(format!("a claim was not given back: {view:?}"));
             }

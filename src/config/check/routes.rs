@@ -3,6 +3,8 @@
 use super::fields::{Rules, Side};
 use super::http::media_type;
 use super::*;
+use std::sync::Arc;
+
 use crate::config::model::{Action, Answer, Redirect, RedirectTo, Route};
 use crate::http::rules::check_value;
 use crate::route::{HostMatch, HostMistake, PathMatch, Routes};
@@ -182,7 +184,7 @@ fn route(action: Option<Action>, block: &(Rules, Rules), own: &(Rules, Rules)) -
     Route {
         action: action.unwrap_or(Action::Pool(PoolId(0))),
         request: block.0.with(&own.0),
-        response: block.1.with(&own.1),
+        response: Arc::new(block.1.with(&own.1)),
     }
 }
 

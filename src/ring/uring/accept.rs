@@ -8,7 +8,6 @@
 //! is room for whole queues; with less room, connections are accepted one by one.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use io_uring::opcode;
@@ -32,6 +31,8 @@ enum State {
     Closing,
     /// To be closed as it is.
     Dropping,
+    /// To be left to another process that accepts from it.
+    Leaving,
 }
 
 /// A listening socket.
@@ -39,7 +40,6 @@ enum State {
 pub(super) struct Listener {
     id: ListenerId,
     door: Door,
-    known: Option<SocketAddr>,
     state: State,
     /// An accept is in flight.
     armed: bool,
@@ -66,26 +66,30 @@ impl Default for Room {
 }
 
 impl Uring {
-    pub(super) fn listen_on(
+    pub(super) fn listen_at(
         &mut self,
         id: ListenerId,
         address: &Address,
         options: &ListenOptions,
     ) -> io::Result<()> {
-        assert!(self.find(id).is_none(), "listener {} listens already", id.0);
-        let (door, known) = Door::open(address, options, true)?;
-        let state = State::Accepting;
-        let slot = self.listeners.insert(Listener {
-            id,
-            door,
-            known,
-            state,
-            armed: false,
-            many: false,
-            stopping: false,
-        });
-        self.arm_accept(slot);
+        self.accept_from(id, Door::open(address, options)?);
         Ok(())
+    }
+
+    pub(super) fn accept_from(&mut self, id: ListenerId, door: Door) {
+        assert!(self.find(id).is_none(), "listener {} listens already", id.0);
+        // A failure leaves a socket that does not block, which works too, only less well.
+        let _ = sys::set_blocking(door.as_fd());
+        let state = State::Accepting;
+        let slot =
+            self.listeners.insert(Listener { id, door, state, armed: false, many: false, stopping: false });
+        self.arm_accept(slot);
+    }
+
+    pub(super) fn copies(&self) -> Vec<(ListenerId, io::Result<OwnedFd>)> {
+        let listeners = self.listeners.ids().into_iter().filter_map(|slot| self.listeners.get(slot));
+        let open = listeners.filter(|listener| matches!(listener.state, State::Accepting | State::Paused));
+        open.map(|listener| (listener.id, listener.door.copy())).collect()
     }
 
     /// The listener of this number that was not told to close.
@@ -143,6 +147,13 @@ impl Uring {
         }
     }
 
+    pub(super) fn leave_listener(&mut self, id: ListenerId) {
+        if let Some(slot) = self.find(id) {
+            self.stop(slot, State::Leaving);
+            self.finish_listener(slot);
+        }
+    }
+
     pub(super) fn drop_listener(&mut self, slot: SockId) {
         self.stop(slot, State::Dropping);
         self.finish_listener(slot);
@@ -179,7 +190,7 @@ impl Uring {
     /// Closes a listener that is closing once its accept is joined.
     fn finish_listener(&mut self, slot: SockId) {
         let Some(listener) = self.listeners.get(slot) else { return };
-        let closing = matches!(listener.state, State::Closing | State::Dropping);
+        let closing = matches!(listener.state, State::Closing | State::Dropping | State::Leaving);
         if listener.armed || !closing {
             return;
         }
@@ -187,7 +198,12 @@ impl Uring {
         if listener.state == State::Dropping {
             return;
         }
-        let what = sys::Accepting { known: listener.known, unix: listener.door.is_unix(), blocking: true };
+        if listener.state == State::Leaving {
+            listener.door.leave();
+            return;
+        }
+        let what =
+            sys::Accepting { known: listener.door.known(), unix: listener.door.is_unix(), blocking: true };
         let (sockets, leftover) = (&mut self.sockets, &mut self.leftover);
         listener.door.close(what, |fd, ends| {
             let sock = sockets.insert(Socket::new(fd, None));
@@ -212,7 +228,7 @@ impl Uring {
         }
         if let Some(fd) = fd {
             // It fails when the client has gone already: then there is nobody to serve.
-            if let Ok(ends) = sys::ends(fd.as_fd(), listener.known, listener.door.is_unix()) {
+            if let Ok(ends) = sys::ends(fd.as_fd(), listener.door.known(), listener.door.is_unix()) {
                 let id = listener.id;
                 let sock = self.sockets.insert(Socket::new(fd, None));
                 self.room.connections = self.room.connections.saturating_sub(1);

@@ -1,0 +1,270 @@
+//! What the control thread knows, and the one way to change what is at work.
+//!
+//! What goes in: the file's configuration, what was set while running. What comes out: editions for the workers. It owns
+//! both. Always true: the configuration at work is the file's with the live settings over it; an edition is published
+//! only after everything it needs was opened; a reload that fails changes nothing.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Mutex;
+
+use super::Origin;
+use super::live::{self, Live, Name, Refusal};
+use crate::balance::Admin;
+use crate::clock::{self, Moment};
+use crate::config::model::{Config, Server};
+use crate::config::{self, Loaded};
+use crate::limits::TAKE_TIME;
+use crate::worker::edition::{Doors, Edition, Inherited};
+use crate::worker::shared::Shared;
+use crate::worker::spawn::{EngineInUse, fit_descriptors};
+
+/// What a change led to.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The edition that is at work now.
+    pub edition: u64,
+    /// What changed, one line each.
+    pub changes: Vec<String>,
+    /// What cannot be changed while running, and what is doubtful in the file.
+    pub notes: Vec<String>,
+}
+
+/// Why a new configuration was not applied. Nothing changed then.
+#[derive(Clone, Debug)]
+pub enum ReloadError {
+    /// Mistakes in the file, each with its line and advice.
+    Mistakes(Vec<String>),
+    /// Something else: what and why.
+    Refused(String),
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mistakes(list) => f.write_str(&list.join("\n\n")),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What the control thread knows.
+pub struct State {
+    /// What the workers share.
+    pub shared: Arc<Shared>,
+    /// What moves the bytes.
+    pub engine: EngineInUse,
+    /// When the process began to serve.
+    pub since: Moment,
+    /// Where the configuration came from.
+    pub origin: Origin,
+    file: RefCell<Arc<Config>>,
+    live: RefCell<Live>,
+    loaded_at: RefCell<SystemTime>,
+    /// What the watched files were when they were read.
+    stamps: RefCell<HashMap<PathBuf, Option<(SystemTime, u64)>>>,
+    /// Held while a change is applied.
+    turn: Mutex<()>,
+}
+
+impl State {
+    /// For workers that run by `file`.
+    pub fn new(file: Arc<Config>, origin: Origin, shared: Arc<Shared>, engine: EngineInUse) -> Self {
+        let stamps = RefCell::new(stamps(&file));
+        Self {
+            shared,
+            engine,
+            since: clock::now(),
+            origin,
+            file: RefCell::new(file),
+            live: RefCell::default(),
+            loaded_at: RefCell::new(clock::wall()),
+            stamps,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// The configuration as the file says.
+    pub fn file(&self) -> Arc<Config> {
+        self.file.borrow().clone()
+    }
+
+    /// When the file was read.
+    pub fn loaded_at(&self) -> SystemTime {
+        *self.loaded_at.borrow()
+    }
+
+    /// Loads the file again. If it is wrong nothing changes.
+    pub async fn reload(self: &Rc<Self>) -> Result<Applied, ReloadError> {
+        let Some(file) = self.origin.file.clone() else {
+            return Err(ReloadError::Refused(
+                "there is no file to reload: the process was started without one".into(),
+            ));
+        };
+        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
+        let Loaded { mut config, warnings } =
+            loaded.map_err(|_| ReloadError::Refused("reading the file failed".into()))?.map_err(
+                |mistakes| ReloadError::Mistakes(mistakes.0.iter().map(|one| one.render(false)).collect()),
+            )?;
+        self.origin.adjust(&mut config);
+        let mut applied = self.replace(config).await?;
+        applied.notes.extend(warnings.iter().map(|warning| warning.render(false)));
+        Ok(applied)
+    }
+
+    /// Uses another configuration instead of the file's.
+    pub async fn replace(&self, config: Config) -> Result<Applied, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let old = self.file();
+        let mut notes = fixed(&old, &config);
+        let mut config = fit_descriptors(config, self.shared.workers(), &mut notes);
+        keep_what_is_fixed(&old, &mut config);
+        let mut live = self.live.borrow().clone();
+        live.after_reload(&old, &config);
+        let config = Arc::new(config);
+        let edition = self.publish(live.over(&config)).await?;
+        let changes = changes(&old, &config);
+        self.stamps.replace(stamps(&config));
+        self.file.replace(config);
+        self.live.replace(live);
+        self.loaded_at.replace(clock::wall());
+        Ok(Applied { edition, changes, notes })
+    }
+
+    /// Changes what was set while running, and has the workers use it.
+    pub async fn change(
+        &self,
+        step: impl FnOnce(&mut Live, &Config, &Config) -> Result<(), Refusal>,
+    ) -> Result<u64, Refusal> {
+        let _turn = self.turn.lock().await;
+        let file = self.file();
+        let mut live = self.live.borrow().clone();
+        step(&mut live, &file, &self.shared.edition().config)?;
+        let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
+        let number = self.publish(live.over(&file)).await.map_err(refuse)?;
+        self.live.replace(live);
+        Ok(number)
+    }
+
+    /// Has all workers use a configuration, and waits until they do.
+    async fn publish(&self, config: Config) -> Result<u64, ReloadError> {
+        let before = self.shared.edition();
+        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), Inherited::new())
+            .map_err(|error| ReloadError::Refused(error.to_string()))?;
+        let number = self.shared.publish(before.next(Arc::new(config), doors)).number;
+        let until = clock::now() + TAKE_TIME;
+        while !self.shared.is_taken(number) && clock::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(number)
+    }
+
+    /// Sets whether a server may get anything. False: there is no such server.
+    pub fn set_admin(&self, name: &Name, admin: Admin) -> bool {
+        let edition = self.shared.edition();
+        let id = live::find_id(&edition.config, &name.0, &name.1);
+        if let Some(id) = id {
+            edition.balancer.set_admin(id, admin);
+        }
+        id.is_some()
+    }
+
+    /// Where the process and the file disagree.
+    pub fn differences(&self) -> Vec<live::Difference> {
+        let edition = self.shared.edition();
+        let states: Vec<(Name, Admin)> = edition
+            .balancer
+            .servers()
+            .filter(|view| view.admin != Admin::Ready)
+            .map(|view| (name_of(&edition, &edition.config.servers[view.server.index()]), view.admin))
+            .collect();
+        self.live.borrow().differences(&self.file(), &states)
+    }
+
+    /// Loads the certificates again when a file of them has changed and `[admin] watch` asks for it.
+    pub async fn watch(self: &Rc<Self>) {
+        let file = self.file();
+        if !file.admin.watch || self.origin.file.is_none() || stamps(&file) == *self.stamps.borrow() {
+            return;
+        }
+        // A file that is just being written is looked at again.
+        self.stamps.replace(stamps(&file));
+        match self.reload().await {
+            Ok(applied) => eprintln!("certificates have changed: loaded (edition {})", applied.edition),
+            Err(error) => {
+                eprintln!("certificates have changed but cannot be used, the old ones stay:\n{error}")
+            }
+        }
+    }
+}
+
+fn name_of(edition: &Edition, server: &Server) -> Name {
+    (edition.config.pools[server.pool.index()].name.clone(), server.name.clone())
+}
+
+/// When certificate files were changed, and how long they are.
+fn stamps(config: &Config) -> HashMap<PathBuf, Option<(SystemTime, u64)>> {
+    let http = config.http.iter().flat_map(|block| &block.certificates);
+    let all = http.chain(config.tcp.iter().flat_map(|block| &block.certificates));
+    let stamp = |path: &PathBuf| {
+        let about = std::fs::metadata(path).ok()?;
+        Some((about.modified().ok()?, about.len()))
+    };
+    all.map(|certificate| (certificate.file.clone(), stamp(&certificate.file))).collect()
+}
+
+/// What a reload cannot change.
+fn fixed(old: &Config, new: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |same: bool, what: &str| {
+        if !same {
+            notes.push(format!("{what} changed in the file: that takes effect at the next start"));
+        }
+    };
+    note(old.limits.memory_max == new.limits.memory_max, "[limits] memory_max");
+    note(old.workers.count == new.workers.count, "[workers] count");
+    note(old.workers.engine == new.workers.engine, "[workers] engine");
+    note(old.admin.listen == new.admin.listen, "[admin] listen");
+    notes
+}
+
+fn keep_what_is_fixed(old: &Config, new: &mut Config) {
+    new.limits.memory_max = old.limits.memory_max;
+    new.workers = old.workers;
+    new.admin.listen.clone_from(&old.admin.listen);
+}
+
+/// What differs between two configurations, for people.
+fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut list = Vec::new();
+    let mut compare = |kind: &str, old: Vec<String>, new: Vec<String>| {
+        list.extend(old.iter().filter(|name| !new.contains(name)).map(|name| format!("- {kind} {name}")));
+        list.extend(new.iter().filter(|name| !old.contains(name)).map(|name| format!("+ {kind} {name}")));
+    };
+    let listeners = |config: &Config| config.listeners.iter().map(|one| one.address.to_string()).collect();
+    compare("listener", listeners(old), listeners(new));
+    compare("http block", names(&old.http, |one| &one.name), names(&new.http, |one| &one.name));
+    compare("tcp block", names(&old.tcp, |one| &one.name), names(&new.tcp, |one| &one.name));
+    compare("pool", names(&old.pools, |one| &one.name), names(&new.pools, |one| &one.name));
+    let servers = |config: &Config| -> Vec<String> {
+        let server = |one: &Server| {
+            let pool = &config.pools[one.pool.index()].name;
+            let name =
+                if one.name == one.address.to_string() { String::new() } else { format!(" ({})", one.name) };
+            format!("{pool}: {}{name}, weight {}", one.address, one.weight)
+        };
+        config.servers.iter().map(server).collect()
+    };
+    compare("server", servers(old), servers(new));
+    list
+}
+
+fn names<T>(list: &[T], name: impl Fn(&T) -> &str) -> Vec<String> {
+    list.iter().map(|one| name(one).to_owned()).collect()
+}

@@ -1,0 +1,188 @@
+//! The process as JSON: what the admin interface, the dashboard and `ringgate top` show.
+//!
+//! What goes in: the state. What comes out: values of the admin interface's version 1. It owns nothing. Always true: fields
+//! are added, never renamed; nothing secret is in them.
+
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::live::{Difference, Name};
+use super::state::State;
+use crate::balance::{Admin, ServerView};
+use crate::clock;
+use crate::config::model::{Balance, Block, Config};
+use crate::counters::Count;
+use crate::limits::TAKE_TIME;
+use crate::worker::edition::Edition;
+use crate::worker::shared::{Ask, SessionView};
+
+/// The process as a whole.
+pub fn status(state: &State) -> Value {
+    let (shared, edition) = (&state.shared, state.shared.edition());
+    let loaded_at = jiff::Timestamp::try_from(state.loaded_at()).map(|at| at.to_string()).unwrap_or_default();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptime_s": clock::now().since(state.since).as_secs(),
+        "engine": state.engine.to_string(),
+        "workers": shared.workers(),
+        "edition": edition.number,
+        "loaded_at": loaded_at,
+        "file": state.origin.file.as_ref().map(|file| file.display().to_string()),
+        "draining": shared.is_draining(),
+        "connections": {
+            "open": shared.sum(Count::Open),
+            "accepted": shared.sum(Count::Accepted),
+            "max": edition.config.limits.connections_max,
+        },
+        "requests": shared.sum(Count::Requests),
+    })
+}
+
+/// What listens.
+pub fn listeners(state: &State) -> Value {
+    let edition = state.shared.edition();
+    let view = |listener: &crate::config::model::Listener| {
+        let (block, kind, tls) = match edition.config.block(listener.serves) {
+            Block::Http(http) => (&http.name, "http", http.tls.is_some()),
+            Block::Tcp(tcp) => (&tcp.name, "tcp", tcp.tls.is_some()),
+        };
+        json!({ "address": listener.address.to_string(), "block": block, "kind": kind, "tls": tls })
+    };
+    edition.config.listeners.iter().map(view).collect()
+}
+
+/// Pools and servers.
+pub fn servers(state: &State, _history: bool) -> Value {
+    let edition = state.shared.edition();
+    let views: Vec<ServerView> = edition.balancer.servers().collect();
+    let pools = (0u32..).zip(&edition.config.pools).map(|(at, pool)| {
+        let list: Vec<Value> =
+            pool.servers.iter().map(|id| server_view(state, &edition, &views[id.index()])).collect();
+        json!({
+            "name": pool.name,
+            "balance": balance_word(pool.balance),
+            "waiting": edition.balancer.waiting(crate::ids::PoolId(at)),
+            "servers": list,
+        })
+    });
+    json!({ "pools": pools.collect::<Vec<_>>() })
+}
+
+/// One server; null when there is none of that name.
+pub fn server(state: &State, (pool, name): &Name) -> Value {
+    let edition = state.shared.edition();
+    let Some(id) = super::live::find_id(&edition.config, pool, name) else { return Value::Null };
+    let view = edition.balancer.servers().nth(id.index());
+    view.map_or(Value::Null, |view| server_view(state, &edition, &view))
+}
+
+fn server_view(state: &State, edition: &Edition, view: &ServerView) -> Value {
+    let server = &edition.config.servers[view.server.index()];
+    let pool = &edition.config.pools[server.pool.index()].name;
+    let written =
+        super::live::find(&state.file(), &(pool.clone(), server.name.clone())).map(|one| one.weight);
+    json!({
+        "name": server.name,
+        "address": server.address.to_string(),
+        "state": state_word(view),
+        "admin": view.admin.word(),
+        "weight": server.weight,
+        "weight_file": written,
+        "backup": server.backup,
+        "in_flight": view.in_flight,
+        "connections_max": server.connections_max,
+    })
+}
+
+fn state_word(view: &ServerView) -> &'static str {
+    match view.admin {
+        Admin::Ready if view.ejected_until.is_some() => "ejected",
+        Admin::Ready => "up",
+        other => other.word(),
+    }
+}
+
+const fn balance_word(balance: Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round_robin",
+        Balance::LeastConnections => "least_connections",
+        Balance::IpHash => "ip_hash",
+        Balance::RandomTwo => "random_two",
+    }
+}
+
+/// Connections of all workers, the oldest first.
+pub async fn sessions(state: &State, limit: usize) -> Value {
+    let (tell, told) = mpsc::channel();
+    state.shared.ask(|_| {
+        let tell = tell.clone();
+        Ask::Sessions(limit, Box::new(move |views| _ = tell.send(views)))
+    });
+    drop(tell);
+    let mut views: Vec<SessionView> = Vec::new();
+    let mut workers = state.shared.workers();
+    let until = clock::now() + TAKE_TIME;
+    while workers > 0 && clock::now() < until {
+        match told.try_recv() {
+            Ok(more) => {
+                views.extend(more);
+                workers -= 1;
+            }
+            Err(mpsc::TryRecvError::Disconnected) => break,
+            Err(mpsc::TryRecvError::Empty) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+    views.sort_by_key(|view| std::cmp::Reverse(view.age));
+    views.iter().take(limit).map(session).collect()
+}
+
+fn session(view: &SessionView) -> Value {
+    json!({
+        "worker": view.worker.0,
+        "id": format!("{}.{}", view.id.slot, view.id.generation),
+        "client": view.about.client.map(|client| client.to_string()),
+        "listener": view.listener,
+        "kind": view.about.kind,
+        "phase": view.about.phase,
+        "age_s": view.age.as_secs_f64(),
+        "requests": view.about.requests,
+        "pool": view.pool,
+        "server": view.server,
+    })
+}
+
+/// Certificates of all listeners.
+pub fn certs(config: &Config) -> Value {
+    let http = config.http.iter().map(|block| (&block.name, &block.certificates));
+    let tcp = config.tcp.iter().map(|block| (&block.name, &block.certificates));
+    let all = http.chain(tcp).flat_map(|(block, list)| list.iter().map(move |one| (block, one)));
+    let view = |(block, one): (&String, &crate::tls::certs::Description)| {
+        json!({
+            "block": block,
+            "file": one.file.display().to_string(),
+            "names": one.names,
+            "issuer": one.issuer,
+            "not_after": jiff::Timestamp::try_from(one.not_after).map(|at| at.to_string()).ok(),
+            "days_left": days_until(one.not_after),
+        })
+    };
+    all.map(view).collect()
+}
+
+/// Whole days until a moment; negative when it is over.
+fn days_until(moment: SystemTime) -> i64 {
+    const DAY: u64 = 24 * 3600;
+    match moment.duration_since(clock::wall()) {
+        Ok(left) => i64::try_from(left.as_secs() / DAY).unwrap_or(i64::MAX),
+        Err(over) => -1 - i64::try_from(over.duration().as_secs() / DAY).unwrap_or(0),
+    }
+}
+
+/// Where the process and the file disagree.
+pub fn differences(list: &[Difference]) -> Value {
+    let view = |one: &Difference| json!({ "what": one.what, "file": one.file, "process": one.process });
+    list.iter().map(view).collect()
+}
