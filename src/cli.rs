@@ -19,16 +19,14 @@ mod admin_client;
 mod admin_model;
 mod ctl;
 mod demo;
-mod explain;
 mod run;
-mod summary;
 mod top;
-mod url;
 
 #[cfg(test)]
 mod tests;
 
-use url::Url;
+use crate::tell::url::Url;
+use crate::tell::{explain, summary};
 
 const ABOUT: &str = "\
 ringgate is a front door for Linux hosts: TLS, HTTP balancing and TCP relaying on io_uring.
@@ -138,7 +136,7 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check(&file),
         Command::Explain(Explain::Http { file, url, from, method }) => {
             let Some(config) = load(&file) else { return ExitCode::FAILURE };
-            let answer = explain::http(&config, &url, from, &method);
+            let answer = explain::http(&config, None, &url, from, &method);
             say(&answer.text);
             if answer.is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }

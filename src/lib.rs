@@ -68,6 +68,7 @@
 //! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
 //! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
+//! | 3 | [`tell`] | model -> words for people |
 //! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
 //! | 5 | [`worker`] | where sessions meet the kernel |
 //! | 5 | [`control`] (imports [`worker`]; never the other way) | where the process is run |
@@ -95,6 +96,7 @@ pub mod config;
 pub mod route;
 
 pub mod session;
+pub mod tell;
 
 pub mod ring;
 

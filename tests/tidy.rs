@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["access", "buf", "clock", "ids", "limits", "close", "counters", "access", "net"],
     &["http", "mysql", "proxyproto", "tls"],
     &["config", "route", "balance"],
-    &["session"],
+    &["session", "tell"],
     &["ring"],
     &["worker", "control"],
     &["cli", "main", "lib"],

@@ -15,9 +15,9 @@ use serde_json::json;
 use super::admin_address::Reach;
 use super::admin_client::{Client, Trouble, segment};
 use super::admin_model::{Certificate, Difference, Explained, Listener, Refusal, Reloaded, Servers, Session};
-use super::url::Url;
 use super::{complain, say};
 use crate::config;
+use crate::tell::url::Url;
 
 mod tables;
 

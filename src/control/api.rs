@@ -22,6 +22,7 @@
 //! | `GET /` | the dashboard |
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ use crate::balance::Admin;
 use crate::config::model::{Config, Server};
 use crate::config::{self};
 use crate::limits::SESSIONS_LISTED_MAX;
+use crate::tell::explain;
+use crate::tell::url::Url;
 use crate::worker::shared::Orders;
 
 /// An answer, not yet written.
@@ -113,6 +116,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
         ["v1", "diff"] if get => Answer::json(&views::differences(&state.differences())),
         ["v1", "reload"] if *method == Method::POST => reload(state).await,
         ["v1", "shutdown"] if *method == Method::POST => shutdown(body, state),
+        ["v1", "explain"] if *method == Method::POST => explained(body, state),
         ["v1", "pools", pool, "servers"] if *method == Method::POST => add(pool, body, state).await,
         ["v1", "pools", pool, "servers", server] if *method == Method::PATCH => {
             change(pool, server, body, state).await
@@ -201,6 +205,29 @@ fn shutdown(body: &[u8], state: &State) -> Answer {
     }
     state.shared.order(Orders::Drain);
     Answer::json(&json!({ "stopping": true }))
+}
+
+fn explained(body: &[u8], state: &State) -> Answer {
+    let body = match object(body) {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let url = match body.get("url").and_then(Value::as_str).map(Url::parse) {
+        Some(Ok(url)) => url,
+        Some(Err(why)) => return Answer::error(400, &why, "send {\"url\": \"https://www.example.org/\"}"),
+        None => {
+            return Answer::error(400, "the url is missing", "send {\"url\": \"https://www.example.org/\"}");
+        }
+    };
+    let method = body.get("method").and_then(Value::as_str).unwrap_or("GET");
+    let from = match body.get("from").and_then(Value::as_str).map(str::parse::<IpAddr>) {
+        None => None,
+        Some(Ok(from)) => Some(from),
+        Some(Err(_)) => return Answer::error(400, "from is no address", "send {\"from\": \"192.0.2.1\"}"),
+    };
+    let edition = state.shared.edition();
+    let explained = explain::http(&edition.config, Some(&edition.balancer), &url, from, method);
+    Answer::json(&json!({ "text": explained.text, "served": explained.is_served }))
 }
 
 async fn change(pool: &str, server: &str, body: &[u8], state: &Rc<State>) -> Answer {

@@ -6,7 +6,7 @@
 use super::super::admin_model::{
     Certificate, Check, Difference, Latency, Listener, Reloaded, Server, Servers, Session, Status,
 };
-use super::super::summary::{days, table};
+use crate::tell::summary::{days, table};
 
 /// A text without control characters, line ends excepted.
 pub(in crate::cli) fn clean(text: &str) -> String {
