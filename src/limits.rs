@@ -194,3 +194,11 @@ pub const ORDERS_MAX: usize = 64;
 pub const WATCH_TIME: Duration = Duration::from_secs(2);
 /// For so long the rest of an answer to a check is read and dropped.
 pub const CHECK_LINGER_TIME: Duration = Duration::from_millis(100);
+/// Bytes of one answer of the admin interface that `ctl` and `top` take. A longer one is given up.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// `ctl` and `top` wait this long for a connection to the admin interface.
+pub const ADMIN_CONNECT_TIME: Duration = Duration::from_secs(3);
+/// `ctl` and `top` wait this long for a whole answer of the admin interface (a reload may look up many names).
+pub const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
+/// Rates that `top` remembers for its curve. The oldest is forgotten.
+pub const TOP_RATES_MAX: usize = 600;

@@ -19,6 +19,7 @@
 //! | `POST /v1/shutdown` | `{"in_s": N}`: stops, in-progress requests get so long |
 //! | `POST /v1/explain` | `{"url", "method", "from"}`: what would happen to a request |
 //! | `GET /metrics` | for Prometheus |
+//! | `GET /` | the dashboard |
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ use hyper::body::Bytes;
 use hyper::{Method, Response, Uri};
 use serde_json::{Value, json};
 
+use super::dashboard;
 use super::live::Refusal;
 use super::state::{ReloadError, State};
 use super::views;
@@ -45,7 +47,7 @@ use crate::worker::shared::Orders;
 pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
-    policy: Option<String>,
+    policy: Option<&'static str>,
     body: Bytes,
 }
 
@@ -56,6 +58,12 @@ impl Answer {
 
     fn text(status: u16, content_type: &'static str, body: String) -> Self {
         Self { status, content_type, policy: None, body: Bytes::from(body) }
+    }
+
+    fn page() -> Self {
+        let (page, policy) = dashboard::page();
+        let body = Bytes::from_static(page.as_bytes());
+        Self { status: 200, content_type: "text/html; charset=utf-8", policy: Some(policy), body }
     }
 
     /// An error: what, and what to do.
@@ -77,7 +85,7 @@ impl Answer {
             .header("X-Content-Type-Options", "nosniff")
             .header("X-Frame-Options", "DENY")
             .header("Referrer-Policy", "no-referrer");
-        if let Some(policy) = &self.policy {
+        if let Some(policy) = self.policy {
             response = response.header("Content-Security-Policy", policy);
         }
         if self.status == 401 {
@@ -98,6 +106,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let get = matches!(*method, Method::GET | Method::HEAD);
     match parts.as_slice() {
+        [""] if get => Answer::page(),
         ["metrics"] if get => metrics(state),
         ["v1", "status"] if get => Answer::json(&views::status(state)),
         ["v1", "listeners"] if get => Answer::json(&views::listeners(state)),
@@ -122,7 +131,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
 fn unknown(method: &Method, parts: &[&str]) -> Answer {
     let known = matches!(
         parts,
-        ["metrics"]
+        [""] | ["metrics"]
             | [
                 "v1",
                 "status"

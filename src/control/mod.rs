@@ -10,6 +10,7 @@
 mod admin;
 mod api;
 pub mod checks;
+mod dashboard;
 mod live;
 mod state;
 mod views;
