@@ -30,7 +30,7 @@ pub use self::door::{Door, check_free};
 pub use self::epoll::Epoll;
 pub use self::host::{cores, pin, prefer_small_pages};
 pub use self::sys::raise_open_files;
-pub use self::uring::{Uring, probe};
+pub use self::uring::{Uring, probe, restricts};
 use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
 use crate::ids::{ListenerId, SockId};
