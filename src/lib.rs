@@ -68,7 +68,7 @@
 //! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
 //! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
-//! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
+//! | 4 | [`ring`] (imports layer 0 only) [`sandbox`] | intentions -> kernel; giving up what is not needed |
 //! | 5 | [`worker`] | where sessions meet the kernel |
 //! | 5 | [`control`] (imports [`worker`]; never the other way) | where the process is run |
 //! | 6 | [`cli`] | the command line |
@@ -97,6 +97,7 @@ pub mod route;
 pub mod session;
 
 pub mod ring;
+pub mod sandbox;
 
 pub mod worker;
 

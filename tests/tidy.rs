@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["http", "mysql", "proxyproto", "tls"],
     &["config", "route", "balance"],
     &["session"],
-    &["ring"],
+    &["ring", "sandbox"],
     &["worker", "control"],
     &["cli", "main", "lib"],
 ];
