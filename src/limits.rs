@@ -164,3 +164,9 @@ pub const ADDED_SERVERS_MAX: usize = 10_000;
 pub const ORDERS_MAX: usize = 64;
 /// How often certificate files are looked at.
 pub const WATCH_TIME: Duration = Duration::from_secs(2);
+/// Listening sockets that one process hands over to another, or systemd to it.
+pub const HANDED_MAX: usize = 4096;
+/// A new version of the program that is not ready within this time is ended, and the old one serves on.
+pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+pub const UPGRADE_LOOK_TIME: Duration = Duration::from_millis(20);

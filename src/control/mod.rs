@@ -11,6 +11,8 @@ mod admin;
 mod api;
 mod live;
 mod state;
+pub mod systemd;
+pub mod upgrade;
 mod views;
 
 use std::future::Future;

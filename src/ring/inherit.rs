@@ -41,7 +41,10 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     if flags & libc::FD_CLOEXEC != 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was not inherited, or is taken over already"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it was not inherited, or is taken over already",
+        ));
     }
     // SAFETY: no pointers are passed.
     if unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {

@@ -108,8 +108,8 @@ pub struct Access {
     pub right: Right,
 }
 
-/// Everything that a process with this configuration reaches, sorted, each once. `program` is the running program.
-pub fn paths(config: &Config, config_file: Option<&Path>, program: Option<&Path>) -> Vec<Access> {
+/// Everything that a process with this configuration reaches, sorted, each once. `programs` are the paths of the program.
+pub fn paths(config: &Config, config_file: Option<&Path>, programs: &[PathBuf]) -> Vec<Access> {
     let mut list = BTreeSet::new();
     let mut add = |path: PathBuf, right| {
         list.insert(Access { path, right });
@@ -127,8 +127,10 @@ pub fn paths(config: &Config, config_file: Option<&Path>, program: Option<&Path>
     for path in sockets.chain(&config.files.written) {
         add(folder(path), Right::Write);
     }
-    if let Some(program) = program {
+    for program in programs {
         add(folder(program), Right::Execute);
+        // A link leads to its folder too.
+        add(program.clone(), Right::Execute);
     }
     LOADERS.iter().for_each(|path| add(path.into(), Right::Execute));
     SYSTEM_READ.iter().for_each(|path| add(path.into(), Right::Read));
@@ -212,8 +214,8 @@ mod tests {
         let loaded = crate::config::parse_in(text, name, &crate::config::Nowhere);
         let mut config = loaded.map(|loaded| loaded.config).unwrap();
         config.files.written.push("/var/log/ringgate/access.log".into());
-        let basis: BTreeSet<Access> = paths(&Config::default(), None, None).into_iter().collect();
-        let all = paths(&config, file.map(Path::new), Some(Path::new("/usr/bin/ringgate")));
+        let basis: BTreeSet<Access> = paths(&Config::default(), None, &[]).into_iter().collect();
+        let all = paths(&config, file.map(Path::new), &["/usr/bin/ringgate".into()]);
         let word = |right| match right {
             Right::Read => "read",
             Right::Write => "write",
@@ -240,6 +242,7 @@ mod tests {
                     "read /srv",
                     "read /srv/sorry.html",
                     "execute /usr/bin",
+                    "execute /usr/bin/ringgate",
                     "write /var/log/ringgate",
                 ],
             ),
@@ -251,6 +254,7 @@ mod tests {
                     "read /srv",
                     "read /srv/sorry.html",
                     "execute /usr/bin",
+                    "execute /usr/bin/ringgate",
                     "write /var/log/ringgate",
                     "read .",
                     "read pages",
@@ -301,7 +305,7 @@ mod tests {
         let server = UnixListener::bind(at("other").join("server.sock")).unwrap();
         let mut config = Config::default();
         config.files.written.push(at("logs").join("file"));
-        let list = paths(&config, Some(&at("site").join("file")), Some(Path::new("/usr/bin/true")));
+        let list = paths(&config, Some(&at("site").join("file")), &["/usr/bin/true".into()]);
         let outcome = confine(&list);
         assert!(!matches!(outcome, Outcome::Missing(_)), "{outcome:?}");
 

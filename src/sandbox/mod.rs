@@ -22,9 +22,11 @@ use crate::ring;
 
 mod calls;
 mod files;
+mod program;
 mod user;
 
 pub use files::{Access, Right, paths};
+pub use program::program;
 
 /// Something that whoever runs the process should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +98,9 @@ pub fn enter(config: &Config, config_file: Option<&Path>, inherited: bool) -> Re
     if config.workers.engine != Engine::Epoll && ring::probe().is_ok() && !ring::restricts() {
         notes.push(Note("this kernel does not restrict io_uring to the operations in use".into()));
     }
-    let program = std::env::current_exe().ok();
-    let list = files::paths(config, config_file, program.as_deref());
+    // The next version may be reached by another path than this one was: `ringgate` a link that is pointed elsewhere.
+    let programs: Vec<_> = [program(), std::env::current_exe().ok()].into_iter().flatten().collect();
+    let list = files::paths(config, config_file, &programs);
     let mut parts = [files::confine(&list), calls::filter()].into_iter();
     parts.try_for_each(|part| judge(config.process.sandbox, part, &mut notes))?;
     IN_FORCE.store(true, Ordering::Relaxed);
