@@ -28,11 +28,26 @@ fn threads(gate: &Ringgate) -> Vec<HashMap<String, String>> {
     std::fs::read_dir(folder).unwrap().map(|entry| read(&entry.unwrap().path())).collect()
 }
 
+/// Lets every user into the folder of the configuration, and writes a new one there.
+fn rewrite(gate: &Ringgate, config: &str) {
+    std::fs::set_permissions(gate.folder(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Written beside it and moved: another file by the same name.
+    std::fs::write(gate.folder().join("new"), format!("{config}\n[workers]\ncount = 2\n")).unwrap();
+    std::fs::rename(gate.folder().join("new"), gate.folder().join("ringgate.toml")).unwrap();
+}
+
+/// Waits until it says this on standard error.
+#[track_caller]
+fn says(gate: &Ringgate, text: &str) -> String {
+    common::eventually(text, || Some(gate.running.stderr()).filter(|said| said.contains(text)))
+}
+
 /// Every thread has these values.
 #[track_caller]
 fn all_have(gate: &Ringgate, expected: &[(&str, &str)]) {
-    let threads = threads(gate);
-    assert!(threads.len() > 2, "the main thread and two workers: {}", threads.len());
+    let threads = common::eventually("main, signals, control and two workers", || {
+        Some(threads(gate)).filter(|threads| threads.len() >= 5)
+    });
     for thread in threads {
         for (name, value) in expected {
             let words: Vec<&str> = thread[*name].split_whitespace().collect();
@@ -75,8 +90,37 @@ both_engines! {
         let gate = Ringgate::start(engine, &site(at, "", "", &[origin.address]));
         all_have(&gate, &[("Uid", "0"), ("NoNewPrivs", "1"), ("Seccomp", "2")]);
         all_have(&gate, &CAPABILITIES.map(|set| (set, BIND_AND_FILES)));
-        common::eventually("the note", || gate.running.stderr().contains("note: it runs as root").then_some(()));
+        says(&gate, "note: it runs as root");
         assert_eq!(curl(&[&format!("http://{at}/")]).status, 200);
+    }
+
+    /// As another user, in the sandbox: a replaced file is read, a low port is bound, a certificate is changed.
+    fn reload_works(engine) {
+        let (origin, at) = (Server::ok(), address());
+        let process = "[process]\nuser = \"nobody\"\n";
+        let gate = Ringgate::start(engine, &format!("{}\n{process}", site(at, "", "", &[origin.address])));
+        let low = (700..1000).map(|port| std::net::SocketAddr::new(at.ip(), port));
+        let low = low.into_iter().find(|at| std::net::TcpListener::bind(at).is_ok()).unwrap();
+        std::fs::write(gate.folder().join("page.html"), "another page").unwrap();
+        rewrite(&gate, &format!(
+            "[http.main]\nlisten = [\"{at}\", \"{low}\"]
+             routes = [ {{ answer = {{ status = 200, file = \"page.html\" }} }} ]\n{process}"
+        ));
+        gate.running.signal("HUP");
+        says(&gate, "reloaded (edition 2)");
+        for at in [at, low] {
+            assert_eq!(curl_text(&[&format!("http://{at}/")]), "another page");
+        }
+        // A file in a folder that the sandbox does not show.
+        rewrite(&gate, &format!(
+            "[http.main]\nlisten = [\"{at}\"]
+             routes = [ {{ answer = {{ status = 200, file = \"/etc/profile\" }} }} ]\n{process}"
+        ));
+        gate.running.signal("HUP");
+        let said = says(&gate, "not reloaded");
+        assert!(said.contains("/etc/profile cannot be read: Permission denied"), "{said}");
+        assert!(said.contains("the sandbox shows this process"), "{said}");
+        assert_eq!(curl_text(&[&format!("http://{low}/")]), "another page");
     }
 
     fn the_sandbox_can_be_off(engine) {
@@ -118,9 +162,6 @@ fn a_key_that_a_reload_could_not_read_is_noted() {
     let tls = format!("certificates = [ \"{}\" ]", cert.both.display());
     let config = format!("{}\n[process]\nuser = \"nobody\"\n", site(at, &tls, "", &[address()]));
     let gate = Ringgate::start(common::Engine::Epoll, &config);
-    let said = common::eventually("the note", || {
-        let text = gate.running.stderr();
-        text.contains("cannot be read by the user nobody: a reload will fail").then_some(text)
-    });
+    let said = says(&gate, "cannot be read by the user nobody: a reload will fail");
     assert!(said.contains(cert.both.to_str().unwrap()), "{said}");
 }
