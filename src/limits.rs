@@ -202,3 +202,9 @@ pub const ADMIN_CONNECT_TIME: Duration = Duration::from_secs(3);
 pub const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
 /// Rates that `top` remembers for its curve. The oldest is forgotten.
 pub const TOP_RATES_MAX: usize = 600;
+/// Listening sockets that one process hands over to another, or systemd to it.
+pub const HANDED_MAX: usize = 4096;
+/// A new version of the program that is not ready within this time is ended, and the old one serves on.
+pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+pub const UPGRADE_LOOK_TIME: Duration = Duration::from_millis(20);

@@ -13,6 +13,8 @@ pub mod checks;
 mod dashboard;
 mod live;
 mod state;
+pub mod systemd;
+pub mod upgrade;
 mod views;
 
 use std::future::Future;

@@ -23,6 +23,7 @@ use crate::config::model::{Config, Server};
 use crate::config::{self, Loaded};
 use crate::ids::{PoolId, ServerId};
 use crate::limits::TAKE_TIME;
+use crate::sandbox;
 use crate::worker::edition::{Doors, Edition, Inherited};
 use crate::worker::shared::Shared;
 use crate::worker::spawn::{EngineInUse, fit_descriptors};
@@ -114,10 +115,15 @@ impl State {
             ));
         };
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        let Loaded { mut config, warnings } =
-            loaded.map_err(|_| ReloadError::Refused("reading the file failed".into()))?.map_err(
-                |mistakes| ReloadError::Mistakes(mistakes.0.iter().map(|one| one.render(false)).collect()),
-            )?;
+        let Loaded { mut config, warnings } = loaded
+            .map_err(|_| ReloadError::Refused("reading the file failed".into()))?
+            .map_err(|mistakes| {
+                let mut list: Vec<String> = mistakes.0.iter().map(|one| one.render(false)).collect();
+                let forbidden = std::io::Error::from_raw_os_error(nix::libc::EACCES).to_string();
+                let advice = sandbox::advice().filter(|_| list.iter().any(|text| text.contains(&forbidden)));
+                list.extend(advice.map(str::to_owned));
+                ReloadError::Mistakes(list)
+            })?;
         self.origin.adjust(&mut config);
         let mut applied = self.replace(config).await?;
         applied.notes.extend(warnings.iter().map(|warning| warning.render(false)));
@@ -257,6 +263,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<String> {
     note(old.workers.count == new.workers.count, "[workers] count");
     note(old.workers.engine == new.workers.engine, "[workers] engine");
     note(old.admin.listen == new.admin.listen, "[admin] listen");
+    note(old.process == new.process, "[process]");
     notes
 }
 
@@ -264,6 +271,7 @@ fn keep_what_is_fixed(old: &Config, new: &mut Config) {
     new.limits.memory_max = old.limits.memory_max;
     new.workers = old.workers;
     new.admin.listen.clone_from(&old.admin.listen);
+    new.process.clone_from(&old.process);
 }
 
 /// What differs between two configurations, for people.

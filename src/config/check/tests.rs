@@ -287,6 +287,16 @@ fn every_key_has_its_effect() {
     assert_eq!((config.servers[1].weight, config.servers[1].connections_max), (2, 500));
     assert_eq!((config.servers[2].name.as_str(), config.servers[2].host.as_str()), ("local", ""));
     assert_eq!(config.limits.memory_max, 256 << 20);
+    let name = Some("ringgate".to_owned());
+    assert_eq!(config.process, Process { user: name.clone(), group: name, sandbox: Sandbox::Auto });
+}
+
+#[test]
+fn files_are_remembered() {
+    let config = good(include_str!("../../../dist/examples/everything.toml"));
+    let files: Vec<_> = config.files.read.iter().map(|path| path.to_str().unwrap()).collect();
+    assert!(files.contains(&"/etc/ringgate/certs"), "{files:?}");
+    assert!(config.files.written.is_empty());
 }
 
 #[test]
