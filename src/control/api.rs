@@ -41,7 +41,6 @@ use crate::config::{self};
 use crate::limits::SESSIONS_LISTED_MAX;
 use crate::tell::explain;
 use crate::tell::url::Url;
-use crate::worker::shared::Orders;
 
 /// An answer, not yet written.
 pub(super) struct Answer {
@@ -203,7 +202,7 @@ fn shutdown(body: &[u8], state: &State) -> Answer {
             return Answer::error(400, "in_s is not a number of seconds up to 86400", "write {\"in_s\": 30}");
         }
     }
-    state.shared.order(Orders::Drain);
+    state.stop();
     Answer::json(&json!({ "stopping": true }))
 }
 

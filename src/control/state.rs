@@ -12,11 +12,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
-use super::Origin;
+use super::admin::Copies;
 use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
+use super::{Origin, systemd};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
@@ -25,7 +26,7 @@ use crate::ids::{PoolId, ServerId};
 use crate::limits::TAKE_TIME;
 use crate::sandbox;
 use crate::worker::edition::{Doors, Edition, Inherited};
-use crate::worker::shared::Shared;
+use crate::worker::shared::{Orders, Shared};
 use crate::worker::spawn::{EngineInUse, fit_descriptors};
 
 /// What a change led to.
@@ -74,13 +75,23 @@ pub struct State {
     stamps: RefCell<HashMap<PathBuf, Option<(SystemTime, u64)>>>,
     /// Which servers are asked whether they work.
     checks: RefCell<Checks>,
+    /// The admin sockets, for a new version of the program.
+    pub admin_doors: Copies,
+    /// Turns true when another process accepts from the listening sockets.
+    pub left: watch::Sender<bool>,
     /// Held while a change is applied.
     turn: Mutex<()>,
 }
 
 impl State {
     /// For workers that run by `file`.
-    pub fn new(file: Arc<Config>, origin: Origin, shared: Arc<Shared>, engine: EngineInUse) -> Self {
+    pub fn new(
+        file: Arc<Config>,
+        origin: Origin,
+        shared: Arc<Shared>,
+        engine: EngineInUse,
+        admin_doors: Copies,
+    ) -> Self {
         let stamps = RefCell::new(stamps(&file));
         let checks = RefCell::new(Checks::new(shared.clone()));
         Self {
@@ -93,6 +104,8 @@ impl State {
             loaded_at: RefCell::new(clock::wall()),
             stamps,
             checks,
+            admin_doors,
+            left: watch::Sender::new(false),
             turn: Mutex::new(()),
         }
     }
@@ -109,6 +122,17 @@ impl State {
 
     /// Loads the file again. If it is wrong nothing changes.
     pub async fn reload(self: &Rc<Self>) -> Result<Applied, ReloadError> {
+        systemd::reloading();
+        let result = self.load().await;
+        let edition = self.shared.edition().number;
+        systemd::ready(&match &result {
+            Ok(_) => format!("serving, edition {edition}"),
+            Err(_) => format!("serving, edition {edition}; the last reload was refused"),
+        });
+        result
+    }
+
+    async fn load(&self) -> Result<Applied, ReloadError> {
         let Some(file) = self.origin.file.clone() else {
             return Err(ReloadError::Refused(
                 "there is no file to reload: the process was started without one".into(),
@@ -167,7 +191,7 @@ impl State {
     /// Has all workers use a configuration, and waits until they do.
     async fn publish(&self, config: Config) -> Result<u64, ReloadError> {
         let before = self.shared.edition();
-        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), Inherited::new())
+        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), &Inherited::new())
             .map_err(|error| ReloadError::Refused(error.to_string()))?;
         let edition = self.shared.publish(before.next(Arc::new(config), doors));
         self.checks.borrow_mut().follow(&edition);
@@ -205,6 +229,12 @@ impl State {
     /// What checks counted since the start.
     pub fn check_counts(&self) -> CheckCounts {
         self.checks.borrow().counts()
+    }
+
+    /// Begins to stop.
+    pub fn stop(&self) {
+        systemd::stopping();
+        self.shared.order(Orders::Drain);
     }
 
     /// Where the process and the file disagree.

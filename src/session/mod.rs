@@ -17,6 +17,7 @@ mod about;
 pub mod answers;
 pub mod conn;
 pub mod dial;
+mod end;
 pub mod exchange;
 pub mod http;
 mod late;

@@ -14,16 +14,16 @@ mod follow;
 mod idle;
 mod owners;
 pub mod shared;
+mod sources;
 pub mod spawn;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::access::Access;
 use crate::buf::Chain;
-use crate::clock::{self, Moment};
+use crate::clock::Moment;
 use crate::config::model::Config;
 use crate::counters::{Count, Counters};
 use crate::ids::{ServerId, SessionId, SockId, WorkerId};
@@ -37,6 +37,7 @@ use edition::{EditionSlot, Editions};
 use idle::{IdleStore, Parked};
 use owners::{Owner, Owners, Sessions};
 use shared::{Ask, Orders, Shared};
+use sources::{Date, next_chance};
 
 /// One worker.
 pub struct Worker<I: Io> {
@@ -561,48 +562,5 @@ impl<I: Io> Worker<I> {
 
     fn forget_back(&mut self, id: SessionId, leg: Leg) {
         let _ = self.take_sock(id, leg);
-    }
-}
-
-/// The `Date` field's value, made once per second.
-#[derive(Debug, Default)]
-struct Date {
-    text: String,
-    until: Moment,
-}
-
-impl Date {
-    fn refresh(&mut self, now: Moment) {
-        if now >= self.until {
-            self.text = httpdate::fmt_http_date(clock::wall());
-            self.until = now + Duration::from_secs(1);
-        }
-    }
-
-    fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-/// The next state of a worker's random numbers (xorshift64*).
-const fn next_chance(mut state: u64) -> u64 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chance_does_not_repeat_soon() {
-        let mut seen = std::collections::HashSet::new();
-        let mut state = 7;
-        for _ in 0..10_000 {
-            state = next_chance(state);
-            assert!(seen.insert(state));
-        }
     }
 }
