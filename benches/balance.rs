@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ringgate::balance::{Balancer, Key, Pick};
 use ringgate::clock::Moment;
-use ringgate::config::model::{Balance, Config, Pool, PoolTimes, Server};
+use ringgate::config::model::{Balance, Config, Pool, PoolHealth, PoolTimes, Server};
 use ringgate::ids::{PoolId, ServerId};
 use ringgate::net::Address;
 
@@ -31,6 +31,7 @@ fn config(balance: Balance, count: u32, weighted: bool) -> Config {
         queue_max: 0,
         idle_max: 0,
         keep_alive: true,
+        health: PoolHealth::default(),
     };
     Config { pools: vec![pool], servers: (0..count).map(server).collect(), ..Config::default() }
 }

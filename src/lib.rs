@@ -69,7 +69,7 @@
 //! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
 //! | 3 | [`tell`] | model -> words for people |
-//! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
+//! | 4 | [`ring`] (imports layer 0 only) [`sandbox`] | intentions -> kernel; giving up what is not needed |
 //! | 5 | [`worker`] | where sessions meet the kernel |
 //! | 5 | [`control`] (imports [`worker`]; never the other way) | where the process is run |
 //! | 6 | [`cli`] | the command line |
@@ -99,6 +99,7 @@ pub mod session;
 pub mod tell;
 
 pub mod ring;
+pub mod sandbox;
 
 pub mod worker;
 

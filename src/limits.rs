@@ -91,12 +91,20 @@ pub const RETRY_BUDGET_PERCENT: u64 = 20;
 pub const RETRY_BUDGET_MIN: u64 = 10;
 /// The span over which both are counted: the running half of it and the half before.
 pub const RETRY_BUDGET_TIME: Duration = Duration::from_secs(10);
-/// A server that refuses is left alone for this long at first.
-pub const EJECT_TIME_MIN: Duration = Duration::from_secs(1);
-/// Each further refusal doubles that time, up to this.
+/// A server that fails is left alone for this long at first.
+pub const EJECT_TIME_DEFAULT: Duration = Duration::from_secs(1);
+/// Each further failure doubles that time, up to this (or the configured time, if that is longer).
 pub const EJECT_TIME_MAX: Duration = Duration::from_secs(30);
-/// Fresh connections in a row that a server closes without an answer until that counts as a refusal.
-pub const EJECT_CLOSES: u8 = 3;
+/// Refused connections in a row until a server is left alone.
+pub const EJECT_REFUSALS_DEFAULT: u8 = 1;
+/// Fresh connections in a row that a server closes without an answer until it is left alone.
+pub const EJECT_CLOSES_DEFAULT: u8 = 3;
+/// Where time-outs or errors count as failures: so many in a row until a server is left alone.
+pub const EJECT_FAILURES_DEFAULT: u8 = 5;
+/// Most failures in a row that can be configured.
+pub const EJECT_FAILURES_MAX: u8 = 100;
+/// The share of a server that begins to warm up, in per cent of its full share.
+pub const SLOW_START_PERCENT: u64 = 10;
 /// When no server of a pool can be used and none of them is new to that, one request per such span still tries one.
 /// Others: 503.
 pub const EJECT_TRY_TIME: Duration = Duration::from_millis(100);
@@ -146,6 +154,26 @@ pub const DESCRIPTORS_PER_WORKER: u64 = 3;
 /// Workers.
 pub const WORKERS_MAX: usize = 256;
 
+/// A server with a check is asked so often.
+pub const CHECK_EVERY_DEFAULT: Duration = Duration::from_secs(2);
+/// The shortest time between two checks of a server that can be configured.
+pub const CHECK_EVERY_MIN: Duration = Duration::from_millis(50);
+/// An answer to a check must be complete within this time, or the time between two checks if that is shorter.
+pub const CHECK_TIME_DEFAULT: Duration = Duration::from_secs(1);
+/// The first check of a server comes within this time.
+pub const CHECK_FIRST_TIME: Duration = Duration::from_secs(1);
+/// Successful checks in a row until a server that is down is up.
+pub const CHECK_RISE_DEFAULT: u32 = 2;
+/// Failed checks in a row until a server that is up is down.
+pub const CHECK_FALL_DEFAULT: u32 = 3;
+/// Most of both that can be configured.
+pub const CHECK_COUNT_MAX: u32 = 100;
+/// Statuses and ranges of them that a check can name.
+pub const CHECK_STATUSES_MAX: usize = 32;
+/// Bytes that are read of an answer to a check. A head or greeting that is longer: the check failed.
+pub const CHECK_BYTES_MAX: usize = 16 * 1024;
+/// Checks under way at once. More wait for one to end.
+pub const CHECKS_MAX: usize = 256;
 /// Characters of an admin token at least.
 pub const TOKEN_BYTES_MIN: usize = 16;
 /// Connections to the admin listeners at a time. More wait in the kernel's queue.
@@ -164,6 +192,8 @@ pub const ADDED_SERVERS_MAX: usize = 10_000;
 pub const ORDERS_MAX: usize = 64;
 /// How often certificate files are looked at.
 pub const WATCH_TIME: Duration = Duration::from_secs(2);
+/// For so long the rest of an answer to a check is read and dropped.
+pub const CHECK_LINGER_TIME: Duration = Duration::from_millis(100);
 /// Bytes of one answer of the admin interface that `ctl` and `top` take. A longer one is given up.
 pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// `ctl` and `top` wait this long for a connection to the admin interface.
@@ -172,3 +202,9 @@ pub const ADMIN_CONNECT_TIME: Duration = Duration::from_secs(3);
 pub const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
 /// Rates that `top` remembers for its curve. The oldest is forgotten.
 pub const TOP_RATES_MAX: usize = 600;
+/// Listening sockets that one process hands over to another, or systemd to it.
+pub const HANDED_MAX: usize = 4096;
+/// A new version of the program that is not ready within this time is ended, and the old one serves on.
+pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+pub const UPGRADE_LOOK_TIME: Duration = Duration::from_millis(20);

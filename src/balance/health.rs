@@ -1,45 +1,67 @@
-//! Passive health: a server that refuses is left alone for a while, then one request is its probe.
+//! The health of a server: what requests learned about it, what its check says, and what people ordered.
 //!
-//! What goes in: how connections to a server went, and the time. What comes out: whether it may be used. It owns one
-//! word per server, changed by compare-exchange alone, so that all workers agree on one verdict. Always true:
+//! What goes in: how requests to a server went, verdicts of its check, orders, and the time. What comes out: whether it
+//! may be used. It owns one word per server, changed by compare-exchange alone, so that all workers agree on one verdict;
+//! a server about which there is nothing to say has the word 0. Always true:
 //!
-//! - one failure ejects for [`limits::EJECT_TIME_MIN`]; each failure after that time doubles it, up to
-//!   [`limits::EJECT_TIME_MAX`]; failures within that time are echoes of the same event and change nothing;
+//! - a server that failed as often in a row as the pool's rules say is ejected for the pool's time; each failure after
+//!   that time doubles it, up to [`limits::EJECT_TIME_MAX`]; failures within that time are echoes of the same event and
+//!   change nothing;
 //! - when the time is over (the server is *due*) one request at a time is its probe;
 //! - success of a probe, or of a request that was sent because nobody else was left, brings the server back at once.
-//!   An answer to a request from before the ejection proves nothing within that time and is ignored then.
+//!   An answer to a request from before the ejection proves nothing within that time and is ignored then;
+//! - a server that its check found down, or that people took out, gets nothing, whatever requests learned about it;
+//! - a server that comes back (from an ejection, from being down, from maintenance) warms up where the pool wants that.
 //!
-//! A server that accepts connections and closes them without an answer is ejected after
-//! [`limits::EJECT_CLOSES`] of them in a row: it may be one poisonous request, and ejecting on sight
-//! would let a client turn off one server after the other.
+//! By default one refused connection ejects, and so do [`limits::EJECT_CLOSES_DEFAULT`] fresh connections in a row that
+//! were closed without an answer: it may be one poisonous request, and ejecting on sight would let a client turn off one
+//! server after the other. For the same reason time-outs and errors count only where the configuration says so.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::close::Close;
+use crate::config::model::Eject;
 use crate::limits;
+
+use super::ServerView;
 
 /// What an end of an exchange says about its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// Nothing: another request may well succeed.
     Nothing,
-    /// The server took a fresh connection and closed it without a byte of an answer.
-    Suspicious,
     /// The server cannot be reached.
     Unreachable,
+    /// The server took a fresh connection and closed it without a byte of an answer.
+    Closed,
+    /// The server's answer did not begin in time.
+    Late,
+    /// The server answered that it failed (5xx).
+    Error,
 }
 
 /// What `close` says about the server; `fresh` is false for a connection that had been kept.
 ///
-/// A kept connection that ends is the normal end of its idle time. Answers of any status, slow ones and malformed
-/// ones belong to their request.
+/// A kept connection that ends is the normal end of its idle time. Malformed answers belong to their request.
 pub const fn evidence(close: Close, fresh: bool) -> Evidence {
     match close {
         Close::ServerRefused | Close::ServerConnectTimeout | Close::ServerTls => Evidence::Unreachable,
-        Close::ServerClosedEarly if fresh => Evidence::Suspicious,
+        Close::ServerClosedEarly if fresh => Evidence::Closed,
+        Close::ServerTimeout => Evidence::Late,
         _ => Evidence::Nothing,
+    }
+}
+
+/// Failures of this kind in a row that eject; 0 is never.
+const fn strikes_max(evidence: Evidence, rules: &Eject) -> u8 {
+    match evidence {
+        Evidence::Nothing => 0,
+        Evidence::Unreachable => rules.connect,
+        Evidence::Closed => rules.closed,
+        Evidence::Late => rules.timeout,
+        Evidence::Error => rules.error,
     }
 }
 
@@ -61,9 +83,11 @@ pub enum Ejection {
 pub(super) enum Verdict {
     /// Yes.
     Well,
+    /// As far as it is warm: fully at this moment.
+    Warming(Moment),
     /// One request may be its probe.
     Due,
-    /// No.
+    /// No: it failed, is down, or was taken out.
     Ejected,
 }
 
@@ -97,36 +121,42 @@ impl Admin {
 #[derive(Debug, Default)]
 pub(super) struct Health(AtomicU64);
 
-/// The word: failures in a row (8 bits, 0 is well), closes in a row (8 bits), probe (1 bit), tried (1 bit), orders
-/// (2 bits), until (44 bits, in milliseconds, rounded up: five centuries of uptime).
+/// The word: failures in a row (8 bits, 0 is well), strikes (8 bits), probe, tried, down, warming (a bit each), orders
+/// (2 bits), until (42 bits, in milliseconds, rounded up: a century of uptime).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
     /// Failures in a row, each after the time of the one before.
     failures: u8,
-    /// Fresh connections in a row that were closed without an answer.
-    closes: u8,
+    /// Bad signs in a row that did not eject yet.
+    strikes: u8,
     /// A probe is under way.
     probing: bool,
     /// Requests were sent although the server is ejected, because nobody else was left.
     tried: bool,
+    /// Its check failed.
+    down: bool,
+    /// It came back a short while ago.
+    warming: bool,
     /// What people ordered.
     admin: Admin,
-    /// Until when the server is left alone.
+    /// Until when the server is left alone, or warms up.
     until_ms: u64,
 }
 
-const UNTIL_SHIFT: u32 = 20;
+const UNTIL_SHIFT: u32 = 22;
 const UNTIL_MS_MAX: u64 = u64::MAX >> UNTIL_SHIFT;
 
 impl State {
     const fn unpack(word: u64) -> Self {
-        let [failures, closes, ..] = word.to_le_bytes();
+        let [failures, strikes, ..] = word.to_le_bytes();
         Self {
             failures,
-            closes,
+            strikes,
             probing: word & (1 << 16) != 0,
             tried: word & (1 << 17) != 0,
-            admin: match (word >> 18) & 3 {
+            down: word & (1 << 18) != 0,
+            warming: word & (1 << 19) != 0,
+            admin: match (word >> 20) & 3 {
                 0 => Admin::Ready,
                 1 => Admin::Drain,
                 2 => Admin::Maint,
@@ -138,32 +168,45 @@ impl State {
 
     const fn pack(self) -> u64 {
         self.failures as u64
-            | (self.closes as u64) << 8
+            | (self.strikes as u64) << 8
             | (self.probing as u64) << 16
             | (self.tried as u64) << 17
-            | (self.admin as u64) << 18
+            | (self.down as u64) << 18
+            | (self.warming as u64) << 19
+            | (self.admin as u64) << 20
             | self.until_ms << UNTIL_SHIFT
     }
 
-    /// The same server without a past.
+    /// The same server without what requests learned.
     fn well(self) -> Self {
-        Self { admin: self.admin, ..Self::default() }
+        Self { admin: self.admin, down: self.down, ..Self::default() }
     }
 
-    /// Nothing may be sent to it, whatever its health.
+    /// The same server, back from where it was.
+    fn back(self, now: Moment, slow_start: Duration) -> Self {
+        let warming = !slow_start.is_zero();
+        let until_ms = if warming { ms_up(now + slow_start) } else { 0 };
+        Self { warming, until_ms, ..self.well() }
+    }
+
+    /// Nothing may be sent to it, whatever requests learned.
     const fn is_barred(self) -> bool {
-        !matches!(self.admin, Admin::Ready)
+        self.down || !matches!(self.admin, Admin::Ready)
     }
 
     const fn until(self) -> Moment {
         Moment(self.until_ms.saturating_mul(1_000_000))
     }
 
+    const fn is_warming(self, now: Moment) -> bool {
+        self.warming && now.0 < self.until().0
+    }
+
     const fn verdict(self, now: Moment) -> Verdict {
         if self.is_barred() {
             Verdict::Ejected
         } else if self.failures == 0 {
-            Verdict::Well
+            if self.is_warming(now) { Verdict::Warming(self.until()) } else { Verdict::Well }
         } else if self.probing || now.0 < self.until().0 {
             Verdict::Ejected
         } else {
@@ -171,22 +214,25 @@ impl State {
         }
     }
 
-    fn failed(self, now: Moment) -> (Self, Ejection) {
+    fn failed(self, now: Moment, time: Duration) -> (Self, Ejection) {
         if self.failures > 0 && now < self.until() {
             return (self, Ejection::Already);
         }
         let failures = self.failures.saturating_add(1);
-        let until_ms = (now + eject_time(failures)).0.div_ceil(1_000_000).min(UNTIL_MS_MAX);
-        let state = Self { failures, until_ms, ..self.well() };
+        let state = Self { failures, until_ms: ms_up(now + eject_time(failures, time)), ..self.well() };
         let ejection = if self.failures == 0 { Ejection::New } else { Ejection::Longer };
         (state, ejection(state.until()))
     }
 }
 
+fn ms_up(moment: Moment) -> u64 {
+    moment.0.div_ceil(1_000_000).min(UNTIL_MS_MAX)
+}
+
 /// How long a server is left alone after so many failures in a row.
-fn eject_time(failures: u8) -> Duration {
+fn eject_time(failures: u8, first: Duration) -> Duration {
     let doublings = u32::from(failures.saturating_sub(1)).min(16);
-    limits::EJECT_TIME_MIN.saturating_mul(1 << doublings).min(limits::EJECT_TIME_MAX)
+    first.saturating_mul(1 << doublings).min(limits::EJECT_TIME_MAX.max(first))
 }
 
 impl Health {
@@ -196,26 +242,50 @@ impl Health {
         if word == 0 { Verdict::Well } else { State::unpack(word).verdict(now) }
     }
 
-    /// Failures in a row, and until when the server is left alone; `None` when it is well.
-    pub(super) fn ejected(&self) -> Option<(u8, Moment)> {
+    /// Writes what there is to see.
+    pub(super) fn show(&self, view: &mut ServerView) {
         let state = State::unpack(self.0.load(Relaxed));
-        (state.failures > 0).then(|| (state.failures, state.until()))
+        view.admin = state.admin;
+        view.down = state.down;
+        view.failures = state.failures;
+        view.ejected_until = (state.failures > 0).then(|| state.until());
+        view.warming_until = state.warming.then(|| state.until());
     }
 
-    /// The same for a server that may be used when nobody is well.
+    /// Failures in a row of an ejected server that may be used when nobody is well.
     pub(super) fn ejected_in_use(&self) -> Option<u8> {
         let state = State::unpack(self.0.load(Relaxed));
         (state.failures > 0 && !state.is_barred()).then_some(state.failures)
     }
 
-    /// What people ordered.
-    pub(super) fn admin(&self) -> Admin {
-        State::unpack(self.0.load(Relaxed)).admin
+    /// Takes an order. Who was taken out warms up again; after maintenance the past is forgotten.
+    pub(super) fn set_admin(&self, admin: Admin, now: Moment, slow_start: Duration) {
+        self.change(|state| {
+            let returns = match state.admin {
+                Admin::Maint => admin == Admin::Ready,
+                Admin::Drain => admin == Admin::Ready && state.failures == 0,
+                Admin::Ready | Admin::Gone => false,
+            };
+            let next = if returns { state.back(now, slow_start) } else { state };
+            (state.admin != admin).then_some((State { admin, ..next }, ()))
+        });
     }
 
-    /// Takes an order.
-    pub(super) fn set_admin(&self, admin: Admin) {
-        self.change(|state| (state.admin != admin).then_some((State { admin, ..state }, ())));
+    /// Takes the verdict of the check. True when it is another one than before. A server that is up again has no past.
+    pub(super) fn set_down(&self, down: bool, now: Moment, slow_start: Duration) -> bool {
+        let changed = self.change(|state| {
+            let next = if down { state.well() } else { state.back(now, slow_start) };
+            (state.down != down).then_some((State { down, ..next }, ()))
+        });
+        changed.is_some()
+    }
+
+    /// Whether the server is in the configuration.
+    pub(super) fn set_gone(&self, gone: bool) {
+        self.change(|state| {
+            let admin = if gone { Admin::Gone } else { Admin::Ready };
+            ((state.admin == Admin::Gone) != gone).then_some((State { admin, ..state }, ()))
+        });
     }
 
     /// Claims the probe of a due server. The answer names this probe.
@@ -245,31 +315,34 @@ impl Health {
         });
     }
 
-    /// The server could not be reached.
-    pub(super) fn failed(&self, now: Moment) -> Ejection {
-        self.change(|state| Some(state.failed(now))).unwrap_or(Ejection::No)
-    }
-
-    /// The server closed a fresh connection without an answer.
-    pub(super) fn closed_early(&self, now: Moment) -> Ejection {
+    /// Something speaks against the server.
+    pub(super) fn struck(&self, evidence: Evidence, now: Moment, rules: &Eject) -> Ejection {
+        let strikes_max = strikes_max(evidence, rules);
+        if strikes_max == 0 {
+            return Ejection::No;
+        }
         let ejection = self.change(|state| {
-            let closes = state.closes.saturating_add(1);
-            if state.failures > 0 || closes >= limits::EJECT_CLOSES {
-                return Some(state.failed(now));
+            let strikes = state.strikes.saturating_add(1);
+            if state.failures > 0 || strikes >= strikes_max {
+                return Some(state.failed(now, rules.time));
             }
-            Some((State { closes, ..state }, Ejection::No))
+            Some((State { strikes, ..state }, Ejection::No))
         });
         ejection.unwrap_or(Ejection::No)
     }
 
     /// The server answered. True when it was ejected and is back.
-    pub(super) fn worked(&self, now: Moment) -> bool {
+    pub(super) fn worked(&self, now: Moment, slow_start: Duration) -> bool {
         if self.0.load(Relaxed) == 0 {
             return false;
         }
         let back = self.change(|state| {
-            let proves = state.failures == 0 || state.probing || state.tried || now >= state.until();
-            proves.then_some((state.well(), state.failures > 0))
+            if state.failures > 0 {
+                let proves = state.probing || state.tried || now >= state.until();
+                return proves.then(|| (state.back(now, slow_start), true));
+            }
+            let next = if state.is_warming(now) { State { strikes: 0, ..state } } else { state.well() };
+            (next != state).then_some((next, false))
         });
         back.unwrap_or(false)
     }
@@ -310,7 +383,14 @@ mod tests {
         TriedAnyway,
     }
 
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    fn fails(health: &Health, now: Moment) -> Ejection {
+        health.struck(Evidence::Unreachable, now, &Eject::default())
+    }
+
     fn run(steps: &[(u64, Step)]) {
+        let rules = Eject::default();
         let health = Health::default();
         let mut probe = None;
         for (line, (at, step)) in steps.iter().enumerate() {
@@ -318,9 +398,13 @@ mod tests {
             let told = format!("line {line}: {at} ms {step:?}");
             match *step {
                 Step::Is(expected) => assert_eq!(health.verdict(now), expected, "{told}"),
-                Step::Fails(expected) => assert_eq!(health.failed(now), expected, "{told}"),
-                Step::Closes(expected) => assert_eq!(health.closed_early(now), expected, "{told}"),
-                Step::Works(expected) => assert_eq!(health.worked(now), expected, "{told}"),
+                Step::Fails(expected) => {
+                    assert_eq!(health.struck(Evidence::Unreachable, now, &rules), expected, "{told}")
+                }
+                Step::Closes(expected) => {
+                    assert_eq!(health.struck(Evidence::Closed, now, &rules), expected, "{told}")
+                }
+                Step::Works(expected) => assert_eq!(health.worked(now, AT_ONCE), expected, "{told}"),
                 Step::Probes(expected) => {
                     let claimed = health.probe(now);
                     assert_eq!(claimed.is_some(), expected, "{told}");
@@ -384,9 +468,9 @@ mod tests {
     #[test]
     fn an_old_probe_does_not_free_a_later_one() {
         let health = Health::default();
-        health.failed(ms(0));
+        fails(&health, ms(0));
         let old = health.probe(ms(1000)).unwrap();
-        assert_eq!(health.failed(ms(1500)), Longer(ms(3500)));
+        assert_eq!(fails(&health, ms(1500)), Longer(ms(3500)));
         assert!(health.probe(ms(3500)).is_some());
         health.unprobe(old);
         assert_eq!(health.probe(ms(3501)), None);
@@ -430,7 +514,8 @@ mod tests {
                 Close::ServerRefused | Close::ServerConnectTimeout | Close::ServerTls => {
                     Evidence::Unreachable
                 }
-                Close::ServerClosedEarly => Evidence::Suspicious,
+                Close::ServerClosedEarly => Evidence::Closed,
+                Close::ServerTimeout => Evidence::Late,
                 _ => Evidence::Nothing,
             };
             assert_eq!(evidence(*close, true), expected, "{close:?}");
@@ -444,16 +529,20 @@ mod tests {
         for state in [
             State {
                 failures: 255,
-                closes: 255,
+                strikes: 255,
+                down: true,
+                warming: true,
                 probing: true,
                 tried: true,
                 admin: Admin::Gone,
                 until_ms: UNTIL_MS_MAX,
             },
             State { failures: 1, ..State::default() },
-            State { closes: 2, ..State::default() },
+            State { strikes: 2, ..State::default() },
             State { probing: true, ..State::default() },
             State { tried: true, ..State::default() },
+            State { down: true, ..State::default() },
+            State { warming: true, ..State::default() },
             State { admin: Admin::Maint, ..State::default() },
             State { until_ms: 1, ..State::default() },
         ] {
@@ -461,13 +550,13 @@ mod tests {
         }
         assert_eq!(State::default().pack(), 0);
         let health = Health::default();
-        assert!(matches!(health.failed(Moment(u64::MAX - 1)), New(_)), "no overflow at the end of time");
+        assert!(matches!(fails(&health, Moment(u64::MAX - 1)), New(_)), "no overflow at the end of time");
     }
 
     #[test]
     fn one_probe_at_a_time_over_all_workers() {
         let health = Health::default();
-        health.failed(ms(0));
+        fails(&health, ms(0));
         let probes = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| health.probe(ms(1000)).is_some())).collect();
             workers.into_iter().filter_map(|worker| worker.join().ok()).filter(|probe| *probe).count()

@@ -9,13 +9,16 @@
 //! Who can be used, in this order:
 //!
 //! 1. The primaries, those with a weight that are well (or due for a probe, see `health.rs`) and were not tried by this
-//!    request. When all of them are full the request waits: [`Pick::Full`]. A backup is not an overflow.
+//!    request. One that warms up takes part as far as it is warm (see `warm.rs`), unless no other has a place. When all of them are full the request waits: [`Pick::Full`]. A backup is not an overflow.
 //! 2. The backups, by the same rules, when there is no such primary at all.
 //! 3. When every server is ejected there is nothing to gain from leaving them alone. Those that failed least often are
 //!    then used as if they were well: a single server is never turned off by one refusal, and a site that comes back is
 //!    back at once. Once they failed again after their first time (one second), one request per
 //!    [`limits::EJECT_TRY_TIME`] still tries; the others get [`Pick::None`] and a 503 at once instead of waiting for
 //!    a connection that will hardly stand.
+//!
+//! A server that its check found down, or that was taken out by an order, is not used by any of these rules: when no
+//! other is left the answer is [`Pick::None`] at once.
 //!
 //! How one of those is chosen is the business of `robin.rs`, `least.rs`, `hash.rs` and `two.rs`. With `IpHash` the
 //! clients of a full server go to their second choice.
@@ -35,8 +38,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod two;
+mod warm;
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock::Moment;
 use crate::close::Close;
@@ -49,7 +54,7 @@ pub use health::{Admin, Ejection, Evidence, evidence};
 pub use queue::{QueueFull, Waiter};
 
 use health::Verdict;
-use state::{Group, Mode, Place, PoolState};
+use state::{Group, Member, Mode, Place, PoolState};
 
 /// What a choice depends on.
 #[derive(Clone, Copy, Debug)]
@@ -111,10 +116,29 @@ pub struct ServerView {
     pub admin: Admin,
     /// Requests in flight.
     pub in_flight: u32,
+    /// Its check came to a verdict.
+    pub checked: bool,
+    /// Its check says that it does not work.
+    pub down: bool,
     /// Failures in a row; 0 when it is well.
     pub failures: u8,
     /// Until when it is left alone; a moment that is over means that it waits for its probe. `None` when it is well.
     pub ejected_until: Option<Moment>,
+    /// Until when it gets less than its share. A moment that is over means nothing.
+    pub warming_until: Option<Moment>,
+}
+
+impl ServerView {
+    /// Its state in one word: `maint`, `drain`, `gone`, `down`, `ejected`, `warming` or `up`, the first that is true.
+    pub fn state(&self, now: Moment) -> &'static str {
+        match self.admin {
+            Admin::Ready if self.down => "down",
+            Admin::Ready if self.ejected_until.is_some() => "ejected",
+            Admin::Ready if self.warming_until.is_some_and(|until| now < until) => "warming",
+            Admin::Ready => "up",
+            taken_out => taken_out.word(),
+        }
+    }
 }
 
 /// The state of all pools and servers, shared by all workers. See the module for the rules.
@@ -151,31 +175,52 @@ impl Balancer {
         if pool.shared.waits() { pool.shared.queue.wake() } else { None }
     }
 
-    /// The server could not be reached: it is left alone for a while.
-    pub fn failed(&self, server: ServerId, now: Moment) -> Ejection {
-        self.servers[server.index()].state.health.failed(now)
+    /// Something speaks against the server. If the rules of its pool say so, it is left alone for a while. To be called
+    /// before its claim is released.
+    pub fn struck(&self, server: ServerId, evidence: Evidence, now: Moment) -> Ejection {
+        let place = &self.servers[server.index()];
+        place.state.health.struck(evidence, now, &self.pools[place.pool.index()].eject)
     }
 
-    /// An exchange with the server ended like this: [`Balancer::failed`] if that speaks against the server (see
-    /// [`evidence`]). To be called before its claim is released. `fresh` is false for a connection that was kept.
+    /// An exchange with the server ended like this: [`Balancer::struck`] if that speaks against the server (see
+    /// [`evidence`]). `fresh` is false for a connection that was kept.
     pub fn ended(&self, server: ServerId, close: Close, fresh: bool, now: Moment) -> Ejection {
-        let health = &self.servers[server.index()].state.health;
-        match evidence(close, fresh) {
-            Evidence::Nothing => Ejection::No,
-            Evidence::Suspicious => health.closed_early(now),
-            Evidence::Unreachable => health.failed(now),
-        }
+        self.struck(server, evidence(close, fresh), now)
+    }
+
+    /// True when answers with a status of 500 and above speak against the servers of a pool.
+    pub fn minds_errors(&self, pool: PoolId) -> bool {
+        self.pools[pool.index()].eject.error > 0
     }
 
     /// The server works: the first byte of an answer came (TCP: the connection stands). To be called before the claim
     /// is released. True when it was ejected and is back; then [`Balancer::wake_next`] is worth a call.
     pub fn worked(&self, server: ServerId, now: Moment) -> bool {
-        self.servers[server.index()].state.health.worked(now)
+        let place = &self.servers[server.index()];
+        place.state.health.worked(now, self.pools[place.pool.index()].slow_start)
     }
 
-    /// Takes an order for a server. To be followed by [`Balancer::wake_next`] of its pool, until that answers `None`.
-    pub fn set_admin(&self, server: ServerId, admin: Admin) {
-        self.servers[server.index()].state.health.set_admin(admin);
+    /// The server's check came to a verdict. True when it is another one than before; a server without one counts as up.
+    /// Then [`Balancer::wake_vacant`] of its pool is to be called: places are free, or nobody need wait any more.
+    #[must_use]
+    pub fn set_checked(&self, server: ServerId, up: bool, now: Moment) -> bool {
+        let place = &self.servers[server.index()];
+        place.state.checked.store(true, Relaxed);
+        place.state.health.set_down(!up, now, self.pools[place.pool.index()].slow_start)
+    }
+
+    /// The server has no check any more: it is up, as far as that goes. The answer is that of [`Balancer::set_checked`].
+    #[must_use]
+    pub fn clear_checked(&self, server: ServerId, now: Moment) -> bool {
+        let changed = self.set_checked(server, true, now);
+        self.servers[server.index()].state.checked.store(false, Relaxed);
+        changed
+    }
+
+    /// Takes an order for a server. To be followed by [`Balancer::wake_vacant`] of its pool.
+    pub fn set_admin(&self, server: ServerId, admin: Admin, now: Moment) {
+        let place = &self.servers[server.index()];
+        place.state.health.set_admin(admin, now, self.pools[place.pool.index()].slow_start);
     }
 
     /// Counts a request of the pool (once, not per attempt) for its retry budget.
@@ -230,6 +275,17 @@ impl Balancer {
         if pool.shared.waits() && !self.is_full(pool, now) { pool.shared.queue.wake() } else { None }
     }
 
+    /// Wakes as many as there are free places, or all of them when nobody can be used. Useful after changes that did not
+    /// come from a request: a verdict of a check, an order, another configuration.
+    #[must_use = "a waiter that is not woken waits until its time is over"]
+    pub fn wake_vacant(&self, pool: PoolId, now: Moment) -> Vec<Waiter> {
+        let pool = &self.pools[pool.index()];
+        if !pool.shared.waits() {
+            return Vec::new();
+        }
+        (0..self.vacant(pool, now)).map_while(|_| pool.shared.queue.wake()).collect()
+    }
+
     /// How many sessions wait for a place in the pool, those included whose turn it is.
     pub fn waiting(&self, pool: PoolId) -> usize {
         self.pools[pool.index()].shared.waiting_now()
@@ -238,6 +294,11 @@ impl Balancer {
     /// All servers as they are now, in the order of their ids.
     pub fn servers(&self) -> impl Iterator<Item = ServerView> + '_ {
         (0u32..).zip(&self.servers).map(|(id, server)| server.view(ServerId(id)))
+    }
+
+    /// A server as it is now.
+    pub fn view(&self, server: ServerId) -> ServerView {
+        self.servers[server.index()].view(server)
     }
 
     /// A woken session picks. What it tried before is only its second choice, but one: else the place that it was woken
@@ -256,7 +317,11 @@ impl Balancer {
 
     fn pick_any(&self, pool: &PoolState, key: &Key<'_>) -> Pick {
         for group in &pool.groups {
-            match self.pick_among(pool, group, key, Mode::Well) {
+            let gentle = self.pick_among(pool, group, key, Mode::Gentle);
+            if matches!(gentle, Pick::Server(_)) {
+                return gentle;
+            }
+            match self.pick_cold(pool, group, key, gentle) {
                 Pick::None => {}
                 pick => return pick,
             }
@@ -264,12 +329,23 @@ impl Balancer {
         self.pick_ejected(pool, key)
     }
 
+    /// Nobody else has a place: servers that warm up are used whether they are warm or not.
+    #[cold]
+    fn pick_cold(&self, pool: &PoolState, group: &Group, key: &Key<'_>, gentle: Pick) -> Pick {
+        let is_warming =
+            |member: &Member| matches!(member.state.health.verdict(key.now), Verdict::Warming(_));
+        if group.members.iter().any(is_warming) {
+            return self.pick_among(pool, group, key, Mode::Well);
+        }
+        gentle
+    }
+
     /// Nobody is well: see rule 3 of the module.
     #[cold]
     fn pick_ejected(&self, pool: &PoolState, key: &Key<'_>) -> Pick {
         let Some((group, failures)) = self.least_failed(pool, key.tried) else { return Pick::None };
         let mode = Mode::Ejected(failures);
-        let has_place = |at: usize| self.in_flight(group, at, key, mode).is_some();
+        let has_place = |at: usize| self.in_flight(pool, group, at, key, mode).is_some();
         if failures > 1 && (0..group.members.len()).any(has_place) && !pool.shared.may_try(key.now) {
             return Pick::None;
         }
@@ -299,7 +375,7 @@ impl Balancer {
     /// server between the look and the claim, that is, got ahead.
     fn pick_among(&self, pool: &PoolState, group: &Group, key: &Key<'_>, mode: Mode) -> Pick {
         loop {
-            let load = |at: usize| self.in_flight(group, at, key, mode);
+            let load = |at: usize| self.in_flight(pool, group, at, key, mode);
             let fits = |at: usize| load(at).is_some();
             let tickets = pool.shared.tickets(group.backup);
             let chosen = match pool.balance {
@@ -318,35 +394,50 @@ impl Balancer {
                 }
             }
             if !(0..group.members.len()).any(fits) {
-                let full = (0..group.members.len()).any(|at| self.is_usable(group, at, key, mode));
+                let full = (0..group.members.len()).any(|at| self.is_usable(pool, group, at, key, mode));
                 return if full { Pick::Full } else { Pick::None };
             }
         }
     }
 
-    fn is_usable(&self, group: &Group, at: usize, key: &Key<'_>, mode: Mode) -> bool {
+    fn is_usable(&self, pool: &PoolState, group: &Group, at: usize, key: &Key<'_>, mode: Mode) -> bool {
         let member = &group.members[at];
-        !key.tried.contains(&member.server) && member.state.is_usable(key.now, mode)
+        !key.tried.contains(&member.server) && member.is_usable(group, pool, key, mode)
     }
 
     /// The load of a member that can be used and has a place.
-    fn in_flight(&self, group: &Group, at: usize, key: &Key<'_>, mode: Mode) -> Option<u32> {
-        if self.is_usable(group, at, key, mode) { group.members[at].state.load_below_max() } else { None }
+    fn in_flight(
+        &self,
+        pool: &PoolState,
+        group: &Group,
+        at: usize,
+        key: &Key<'_>,
+        mode: Mode,
+    ) -> Option<u32> {
+        if self.is_usable(pool, group, at, key, mode) {
+            group.members[at].state.load_below_max()
+        } else {
+            None
+        }
     }
 
     /// Whether a pick would be answered with `Full`.
     fn is_full(&self, pool: &PoolState, now: Moment) -> bool {
+        self.vacant(pool, now) == 0
+    }
+
+    /// Picks that would not be answered with `Full`: so many places are free, or all picks when nobody can be used.
+    fn vacant(&self, pool: &PoolState, now: Moment) -> usize {
         let key = Key { client: None, tried: &[], now, chance: 0, turn: true };
-        let full = |group: &Group, mode| {
-            let usable = |at: &usize| self.is_usable(group, *at, &key, mode);
-            let mut members = (0..group.members.len()).filter(usable).peekable();
-            members.peek()?;
-            Some(members.all(|at| self.in_flight(group, at, &key, mode).is_none()))
+        let places = |group: &Group, mode| {
+            let usable = |member: &&Member| member.is_usable(group, pool, &key, mode);
+            let places = group.members.iter().filter(usable).map(|member| member.state.vacant());
+            places.reduce(usize::saturating_add)
         };
         let ejected = || {
             let (group, failures) = self.least_failed(pool, &[])?;
-            full(group, Mode::Ejected(failures))
+            places(group, Mode::Ejected(failures))
         };
-        pool.groups.iter().find_map(|group| full(group, Mode::Well)).or_else(ejected).unwrap_or(false)
+        pool.groups.iter().find_map(|group| places(group, Mode::Well)).or_else(ejected).unwrap_or(usize::MAX)
     }
 }

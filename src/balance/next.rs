@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::health::Admin;
 use super::state::{Place, PoolState, ServerState, Shared};
 use super::{Balancer, PoolId};
 use crate::config::model::{Config, Pool, Server};
@@ -28,9 +27,7 @@ impl Balancer {
         for (same, server) in sames(config).into_iter().zip(&config.servers) {
             let state = states.remove(&same).unwrap_or_default();
             state.limit(server);
-            if state.health.admin() == Admin::Gone {
-                state.health.set_admin(Admin::Ready);
-            }
+            state.health.set_gone(false);
             servers.push(Place::new(server, state));
         }
         let pool = |pool: &Pool| {
@@ -38,7 +35,7 @@ impl Balancer {
             PoolState::new(pool, &config.servers, &servers, shared)
         };
         let pools = config.pools.iter().map(pool).collect();
-        states.values().for_each(|state| state.health.set_admin(Admin::Gone));
+        states.values().for_each(|state| state.health.set_gone(true));
         Self { pools, servers: servers.into() }
     }
 

@@ -6,21 +6,24 @@
 //! wake a waiter.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
 
 use super::health::Health;
 use super::queue::Queue;
 use super::retry::Budget;
-use super::{ServerView, Verdict, hash, robin};
+use super::{Admin, Key, ServerView, Verdict, hash, robin, warm};
 use crate::clock::Moment;
-use crate::config::model::{Balance, Pool, Server};
+use crate::config::model::{Balance, Eject, Pool, Server};
 use crate::ids::{PoolId, ServerId};
 use crate::limits;
 
 /// Which servers a choice is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Those that are well or due for a probe.
+    /// Those that are well or due for a probe, and those that warm up as far as they are warm.
+    Gentle,
+    /// The same, whether they are warm or not.
     Well,
     /// Those that are ejected and failed so often in a row.
     Ejected(u8),
@@ -35,6 +38,8 @@ pub(super) struct ServerState {
     /// Most in flight; `u32::MAX` is no limit.
     in_flight_max: AtomicU32,
     pub(super) health: Health,
+    /// Its check came to a verdict.
+    pub(super) checked: AtomicBool,
 }
 
 impl Default for ServerState {
@@ -43,6 +48,7 @@ impl Default for ServerState {
             in_flight: AtomicU32::new(0),
             in_flight_max: AtomicU32::new(u32::MAX),
             health: Health::default(),
+            checked: AtomicBool::new(false),
         }
     }
 }
@@ -54,17 +60,20 @@ impl ServerState {
         self.in_flight_max.store(max, SeqCst);
     }
 
-    pub(super) fn is_usable(&self, now: Moment, mode: Mode) -> bool {
-        match mode {
-            Mode::Well => self.health.verdict(now) != Verdict::Ejected,
-            Mode::Ejected(failures) => self.health.ejected_in_use().is_some_and(|own| own == failures),
-        }
-    }
-
     /// Requests in flight; `None` when there is no place for one more.
     pub(super) fn load_below_max(&self) -> Option<u32> {
         let in_flight = self.in_flight.load(SeqCst);
         (in_flight < self.in_flight_max.load(Relaxed)).then_some(in_flight)
+    }
+
+    /// Nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.load(Relaxed) == 0
+    }
+
+    /// Free places.
+    pub(super) fn vacant(&self) -> usize {
+        self.in_flight_max.load(Relaxed).saturating_sub(self.in_flight.load(SeqCst)) as usize
     }
 
     /// Takes a place, and the probe if it is due. With `seen`, only if the load is still that one.
@@ -74,8 +83,8 @@ impl ServerState {
         let mut probe = None;
         match (mode, self.health.verdict(now)) {
             (Mode::Ejected(_), _) => self.health.try_anyway(),
-            (Mode::Well, Verdict::Well) => {}
-            (Mode::Well, _) => probe = Some(self.health.probe(now)?),
+            (_, Verdict::Well | Verdict::Warming(_)) => {}
+            _ => probe = Some(self.health.probe(now)?),
         }
         if self.enter(seen) {
             return Some((probe.is_some(), probe.unwrap_or(0)));
@@ -120,16 +129,20 @@ impl Place {
     }
 
     pub(super) fn view(&self, server: ServerId) -> ServerView {
-        let ejected = self.state.health.ejected();
-        ServerView {
-            admin: self.state.health.admin(),
+        let mut view = ServerView {
             server,
             pool: self.pool,
             weight: self.weight,
+            admin: Admin::Ready,
             in_flight: self.state.in_flight.load(Relaxed),
-            failures: ejected.map_or(0, |(failures, _)| failures),
-            ejected_until: ejected.map(|(_, until)| until),
-        }
+            checked: self.state.checked.load(Relaxed),
+            down: false,
+            failures: 0,
+            ejected_until: None,
+            warming_until: None,
+        };
+        self.state.health.show(&mut view);
+        view
     }
 }
 
@@ -144,6 +157,20 @@ pub(super) struct Member {
     pub(super) seed: u64,
 }
 
+impl Member {
+    /// True when the member of a pool may be used.
+    pub(super) fn is_usable(&self, group: &Group, pool: &PoolState, key: &Key<'_>, mode: Mode) -> bool {
+        if let Mode::Ejected(failures) = mode {
+            return self.state.health.ejected_in_use() == Some(failures);
+        }
+        match self.state.health.verdict(key.now) {
+            Verdict::Well | Verdict::Due => true,
+            Verdict::Warming(until) => mode == Mode::Well || warm::admits(self, until, group, pool, key),
+            Verdict::Ejected => false,
+        }
+    }
+}
+
 /// The primaries or the backups of a pool.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -152,6 +179,8 @@ pub(super) struct Group {
     pub(super) order: Box<[u32]>,
     /// All weights are equal.
     pub(super) equal: bool,
+    /// The sum of all weights.
+    pub(super) weights: u64,
     pub(super) backup: bool,
 }
 
@@ -176,6 +205,7 @@ impl Group {
         Self {
             members: members.into(),
             order: robin::schedule(&weights),
+            weights: weights.iter().copied().map(u64::from).sum(),
             equal: weights.windows(2).all(|pair| pair[0] == pair[1]),
             backup,
         }
@@ -202,6 +232,10 @@ pub(super) struct PoolState {
     pub(super) groups: [Group; 2],
     /// Most waiters of the queue.
     pub(super) queue_max: usize,
+    /// Which failures eject.
+    pub(super) eject: Eject,
+    /// How long servers warm up.
+    pub(super) slow_start: Duration,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -226,6 +260,8 @@ impl PoolState {
             balance: pool.balance,
             groups: [false, true].map(|backup| Group::new(pool, servers, places, backup)),
             queue_max: pool.queue_max,
+            eject: pool.health.eject,
+            slow_start: pool.health.slow_start,
             shared,
         }
     }

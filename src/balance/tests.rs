@@ -3,12 +3,13 @@
 mod next;
 mod outage;
 mod spread;
+mod standing;
 mod waiting;
 
 use std::net::SocketAddr;
 
 use super::*;
-use crate::config::model::{Pool, PoolTimes, Server};
+use crate::config::model::{Pool, PoolHealth, PoolTimes, Server};
 use crate::ids::{SessionId, WorkerId};
 use crate::net::Address;
 
@@ -44,6 +45,7 @@ fn config(balance: Balance, queue_max: usize, specs: &[Spec]) -> Config {
         queue_max,
         idle_max: 0,
         keep_alive: true,
+        health: PoolHealth::default(),
     };
     Config { pools: vec![pool], servers, ..Config::default() }
 }
@@ -94,15 +96,18 @@ fn in_flight(balancer: &Balancer) -> Vec<u32> {
 fn the_view_shows_load_and_health() {
     let balancer = balancer(Balance::RoundRobin, 0, &[(2, false, 0), (0, false, 0), (1, true, 0)]);
     let claim = claim(balancer.pick(POOL, &key(0)));
-    assert_eq!(balancer.failed(ServerId(2), at_ms(10)), Ejection::New(at_ms(1010)));
+    assert_eq!(balancer.struck(ServerId(2), Evidence::Unreachable, at_ms(10)), Ejection::New(at_ms(1010)));
     let server = |n, weight, in_flight, failures, ejected_until| ServerView {
         server: ServerId(n),
         pool: POOL,
         weight,
         admin: Admin::Ready,
         in_flight,
+        checked: false,
+        down: false,
         failures,
         ejected_until,
+        warming_until: None,
     };
     let expected =
         [server(0, 2, 1, 0, None), server(1, 0, 0, 0, None), server(2, 1, 0, 1, Some(at_ms(1010)))];
@@ -120,7 +125,7 @@ fn pools_are_apart() {
         config.servers.extend(one.servers);
     }
     let balancer = Balancer::new(&config);
-    balancer.failed(ServerId(0), at_ms(0));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(0));
     for n in 0..2 {
         let claim = claim(balancer.pick(PoolId(n), &key(0)));
         assert_eq!(claim.server, ServerId(n));
@@ -152,6 +157,7 @@ fn balancer_config(n: u32) -> Config {
         queue_max: 0,
         idle_max: 0,
         keep_alive: true,
+        health: PoolHealth::default(),
     };
     Config { pools: vec![pool], servers: vec![server], ..Config::default() }
 }

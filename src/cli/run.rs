@@ -12,10 +12,13 @@ use signal_hook::iterator::Signals;
 
 use super::{RunArguments, complain, demo, load, say, summary};
 use crate::close::Close;
+use crate::config::model::Config;
 use crate::control::{Applied, Handle, Origin, ReloadError, Running, start_from};
 use crate::counters::Count;
 use crate::ring::prefer_small_pages;
+use crate::sandbox;
 use crate::worker::edition::Inherited;
+use crate::worker::spawn::StartError;
 
 /// Loads the configuration and serves it until the process is told to end.
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
@@ -48,9 +51,17 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         }
     };
     prefer_small_pages();
-    match start_from(config, origin, Inherited::new(), |_| Ok(())) {
+    let mut notes = Vec::new();
+    let restrict = |config: &Config| {
+        notes = sandbox::drop_privileges(config).map_err(|error| StartError::new(error.to_string()))?;
+        let more = sandbox::enter(config, arguments.file.as_deref(), false);
+        notes.extend(more.map_err(|error| StartError::new(error.to_string()))?);
+        Ok(())
+    };
+    match start_from(config, origin, Inherited::new(), restrict) {
         Ok(running) => {
             say(&started(&running.engine().to_string(), running.workers(), &listeners));
+            notes.iter().for_each(|note| complain(&format!("note: {note}")));
             running.notes().iter().for_each(|note| complain(&format!("note: {note}")));
             if let Some(urls) = urls {
                 say(&format!("\nThis is the demo: open {urls}\nStop it with Ctrl-C."));

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +41,10 @@ pub struct Config {
     pub workers: Workers,
     /// `[admin]`.
     pub admin: AdminConfig,
+    /// `[process]`.
+    pub process: Process,
+    /// Files and folders that the configuration names.
+    pub files: Files,
 }
 
 /// `[admin]`: where the process is looked at and directed.
@@ -279,6 +285,91 @@ pub struct Pool {
     pub idle_max: usize,
     /// Whether connections are kept and used again at all.
     pub keep_alive: bool,
+    /// How its servers are watched.
+    pub health: PoolHealth,
+}
+
+/// How the servers of a pool are watched, and what follows.
+#[derive(Clone, Debug, Default)]
+pub struct PoolHealth {
+    /// Asked again and again whether they work; `None` asks nobody.
+    pub check: Option<Check>,
+    /// Which failures of requests make a server be left alone.
+    pub eject: Eject,
+    /// For so long a server that comes back gets less than its share; zero gives it all at once.
+    pub slow_start: Duration,
+}
+
+/// How a server is asked whether it works.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What is asked.
+    pub ask: Ask,
+    /// How often.
+    pub every: Duration,
+    /// Within which the answer must be complete.
+    pub timeout: Duration,
+    /// Successes in a row until a server that is down is up.
+    pub rise: u32,
+    /// Failures in a row until a server that is up is down.
+    pub fall: u32,
+    /// Another port than that of the server.
+    pub port: Option<u16>,
+    /// TLS first.
+    pub tls: Option<Arc<ClientTls>>,
+}
+
+/// What a check asks of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// That it takes connections.
+    Tcp,
+    /// That it completes a TLS handshake.
+    Tls,
+    /// That it greets as a MySQL or MariaDB server does.
+    Mysql,
+    /// That it answers an HTTP request.
+    Http(AskHttp),
+}
+
+/// The request of an HTTP check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskHttp {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// The `Host` field; `None` is the server's address as written.
+    pub host: Option<String>,
+    /// Statuses of a server that works.
+    pub status: Vec<RangeInclusive<u16>>,
+}
+
+/// Which failures of requests make a server be left alone: as many in a row as these numbers say; 0 is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eject {
+    /// Connections that were refused, came too late or failed in their TLS handshake.
+    pub connect: u8,
+    /// Fresh connections that were closed without a byte of an answer.
+    pub closed: u8,
+    /// Answers that did not begin in time.
+    pub timeout: u8,
+    /// Answers with a status of 500 and above.
+    pub error: u8,
+    /// How long it is left alone at first; each further failure doubles that.
+    pub time: Duration,
+}
+
+impl Eject {
+    /// Nobody is ever left alone.
+    pub const NEVER: Self =
+        Self { connect: 0, closed: 0, timeout: 0, error: 0, time: limits::EJECT_TIME_DEFAULT };
+}
+
+impl Default for Eject {
+    fn default() -> Self {
+        Self { connect: limits::EJECT_REFUSALS_DEFAULT, closed: limits::EJECT_CLOSES_DEFAULT, ..Self::NEVER }
+    }
 }
 
 /// Times of a pool, all about servers.
@@ -384,6 +475,38 @@ pub enum Engine {
     IoUring,
     /// epoll.
     Epoll,
+}
+
+/// `[process]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Who the process becomes when it was started as root: a name, or a number.
+    pub user: Option<String>,
+    /// Its group instead of the user's own: a name, or a number.
+    pub group: Option<String>,
+    /// Whether the process gives up what it does not need.
+    pub sandbox: Sandbox,
+}
+
+/// Whether the process gives up what it does not need after its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel lets it; what it does not is told.
+    #[default]
+    Auto,
+    /// Wholly, or the process does not start.
+    On,
+    /// Not at all.
+    Off,
+}
+
+/// Files and folders that the configuration names, besides listening sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Those that are read: certificates, keys, authorities, answers, error pages.
+    pub read: Vec<PathBuf>,
+    /// Those that are written.
+    pub written: Vec<PathBuf>,
 }
 
 /// True when `ip` lies in one of the networks (an IPv4-mapped IPv6 address counts as IPv4).

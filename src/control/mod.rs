@@ -9,9 +9,12 @@
 
 mod admin;
 mod api;
+pub mod checks;
 mod dashboard;
 mod live;
 mod state;
+pub mod systemd;
+pub mod upgrade;
 mod views;
 
 use std::future::Future;
@@ -205,6 +208,7 @@ fn block_on(engine: EngineInUse, main: impl Future<Output = ()>) {
 }
 
 async fn serve(state: Rc<State>, admin: admin::Doors, mut orders: mpsc::Receiver<Order>) {
+    state.begin_checks();
     admin.serve(&state);
     tokio::task::spawn_local(watch(state.clone()));
     while let Some(order) = orders.recv().await {

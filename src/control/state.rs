@@ -15,12 +15,15 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 use super::Origin;
+use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
 use crate::config::{self, Loaded};
+use crate::ids::{PoolId, ServerId};
 use crate::limits::TAKE_TIME;
+use crate::sandbox;
 use crate::worker::edition::{Doors, Edition, Inherited};
 use crate::worker::shared::Shared;
 use crate::worker::spawn::{EngineInUse, fit_descriptors};
@@ -69,6 +72,8 @@ pub struct State {
     loaded_at: RefCell<SystemTime>,
     /// What the watched files were when they were read.
     stamps: RefCell<HashMap<PathBuf, Option<(SystemTime, u64)>>>,
+    /// Which servers are asked whether they work.
+    checks: RefCell<Checks>,
     /// Held while a change is applied.
     turn: Mutex<()>,
 }
@@ -77,6 +82,7 @@ impl State {
     /// For workers that run by `file`.
     pub fn new(file: Arc<Config>, origin: Origin, shared: Arc<Shared>, engine: EngineInUse) -> Self {
         let stamps = RefCell::new(stamps(&file));
+        let checks = RefCell::new(Checks::new(shared.clone()));
         Self {
             shared,
             engine,
@@ -86,6 +92,7 @@ impl State {
             live: RefCell::default(),
             loaded_at: RefCell::new(clock::wall()),
             stamps,
+            checks,
             turn: Mutex::new(()),
         }
     }
@@ -108,10 +115,15 @@ impl State {
             ));
         };
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        let Loaded { mut config, warnings } =
-            loaded.map_err(|_| ReloadError::Refused("reading the file failed".into()))?.map_err(
-                |mistakes| ReloadError::Mistakes(mistakes.0.iter().map(|one| one.render(false)).collect()),
-            )?;
+        let Loaded { mut config, warnings } = loaded
+            .map_err(|_| ReloadError::Refused("reading the file failed".into()))?
+            .map_err(|mistakes| {
+                let mut list: Vec<String> = mistakes.0.iter().map(|one| one.render(false)).collect();
+                let forbidden = std::io::Error::from_raw_os_error(nix::libc::EACCES).to_string();
+                let advice = sandbox::advice().filter(|_| list.iter().any(|text| text.contains(&forbidden)));
+                list.extend(advice.map(str::to_owned));
+                ReloadError::Mistakes(list)
+            })?;
         self.origin.adjust(&mut config);
         let mut applied = self.replace(config).await?;
         applied.notes.extend(warnings.iter().map(|warning| warning.render(false)));
@@ -157,11 +169,15 @@ impl State {
         let before = self.shared.edition();
         let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), Inherited::new())
             .map_err(|error| ReloadError::Refused(error.to_string()))?;
-        let number = self.shared.publish(before.next(Arc::new(config), doors)).number;
+        let edition = self.shared.publish(before.next(Arc::new(config), doors));
+        self.checks.borrow_mut().follow(&edition);
+        let number = edition.number;
         let until = clock::now() + TAKE_TIME;
         while !self.shared.is_taken(number) && clock::now() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        let pools = self.shared.edition().config.pools.len();
+        (0u32..).take(pools).for_each(|pool| self.shared.wake_vacant(PoolId(pool)));
         Ok(number)
     }
 
@@ -170,9 +186,25 @@ impl State {
         let edition = self.shared.edition();
         let id = live::find_id(&edition.config, &name.0, &name.1);
         if let Some(id) = id {
-            edition.balancer.set_admin(id, admin);
+            edition.balancer.set_admin(id, admin, clock::now());
+            self.shared.wake_vacant(edition.config.servers[id.index()].pool);
         }
         id.is_some()
+    }
+
+    /// Begins to check servers. To be called once, on the control thread.
+    pub fn begin_checks(&self) {
+        self.checks.borrow_mut().follow(&self.shared.edition());
+    }
+
+    /// What the last check of a server said; `None` when it has no check.
+    pub fn check_view(&self, edition: &Edition, server: ServerId) -> Option<CheckView> {
+        self.checks.borrow().view(edition, server)
+    }
+
+    /// What checks counted since the start.
+    pub fn check_counts(&self) -> CheckCounts {
+        self.checks.borrow().counts()
     }
 
     /// Where the process and the file disagree.
@@ -231,6 +263,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<String> {
     note(old.workers.count == new.workers.count, "[workers] count");
     note(old.workers.engine == new.workers.engine, "[workers] engine");
     note(old.admin.listen == new.admin.listen, "[admin] listen");
+    note(old.process == new.process, "[process]");
     notes
 }
 
@@ -238,6 +271,7 @@ fn keep_what_is_fixed(old: &Config, new: &mut Config) {
     new.limits.memory_max = old.limits.memory_max;
     new.workers = old.workers;
     new.admin.listen.clone_from(&old.admin.listen);
+    new.process.clone_from(&old.process);
 }
 
 /// What differs between two configurations, for people.

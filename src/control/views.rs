@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::checks::CheckView;
 use super::live::{Difference, Name};
 use super::state::State;
-use crate::balance::{Admin, ServerView};
+use crate::balance::ServerView;
 use crate::clock;
 use crate::config::model::{Balance, Block, Config};
 use crate::counters::Count;
@@ -21,6 +22,7 @@ use crate::worker::shared::{Ask, SessionView};
 /// The process as a whole.
 pub fn status(state: &State) -> Value {
     let (shared, edition) = (&state.shared, state.shared.edition());
+    let checks = state.check_counts();
     let loaded_at = jiff::Timestamp::try_from(state.loaded_at()).map(|at| at.to_string()).unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -38,6 +40,12 @@ pub fn status(state: &State) -> Value {
             "max": edition.config.limits.connections_max,
         },
         "requests": shared.sum(Count::Requests),
+        "checks": {
+            "done": checks.done,
+            "failed": checks.failed,
+            "went_down": checks.went_down,
+            "came_up": checks.came_up,
+        },
     })
 }
 
@@ -87,22 +95,25 @@ fn server_view(state: &State, edition: &Edition, view: &ServerView) -> Value {
     json!({
         "name": server.name,
         "address": server.address.to_string(),
-        "state": state_word(view),
+        "state": view.state(clock::now()),
         "admin": view.admin.word(),
         "weight": server.weight,
         "weight_file": written,
         "backup": server.backup,
         "in_flight": view.in_flight,
         "connections_max": server.connections_max,
+        "check": check(state.check_view(edition, view.server)),
     })
 }
 
-fn state_word(view: &ServerView) -> &'static str {
-    match view.admin {
-        Admin::Ready if view.ejected_until.is_some() => "ejected",
-        Admin::Ready => "up",
-        other => other.word(),
-    }
+fn check(view: Option<CheckView>) -> Value {
+    let view = view.unwrap_or_default();
+    json!({
+        "result": view.result(),
+        "text": view.text,
+        "at": view.at.and_then(|at| jiff::Timestamp::try_from(at).ok()).map(|at| at.to_string()),
+        "failures": view.failures,
+    })
 }
 
 const fn balance_word(balance: Balance) -> &'static str {

@@ -78,6 +78,8 @@ pub struct HttpSession {
     until_close: bool,
     /// A part of a head came.
     pub(super) head_begun: bool,
+    /// When that was.
+    pub(super) head_since: Moment,
     /// Bytes of a request may follow that nobody is going to read.
     pub(super) owing: bool,
     pub(super) method: Method,
@@ -103,6 +105,7 @@ impl HttpSession {
             client_ends: false,
             until_close: false,
             head_begun: false,
+            head_since: Moment::NEVER,
             owing: true,
             method: Method::Get,
             version: Version::Http11,
@@ -134,6 +137,7 @@ impl HttpSession {
             Event::Sent(Leg::Front, chain, bytes) => {
                 cx.counters.add(Count::BytesOut, bytes as u64);
                 self.moved += bytes as u64;
+                self.count_tunnel(0, bytes as u64);
                 self.front.sent(chain, bytes, cx.pool);
                 if self.phase == Phase::Head && self.requests > 0 && !self.head_begun {
                     // Unused since the answer left, not since it was queued.
@@ -238,6 +242,7 @@ impl HttpSession {
         if !matches!(self.phase, Phase::Flush | Phase::Linger) {
             self.moved += bytes;
         }
+        self.count_tunnel(bytes, 0);
         if let Err(error) = self.front.received(chain, cx.pool) {
             self.on_tls_error(&error, cx);
         }
@@ -259,7 +264,8 @@ impl HttpSession {
         }
         let close = if self.phase == Phase::Handshake { Close::TlsHandshake } else { Close::TlsBroken };
         cx.counters.close(close);
-        self.drop_exchange(cx);
+        self.note_cut(close, cx);
+        self.drop_exchange(close, cx);
         // An alert may be waiting: it leaves, then the connection ends.
         self.front.inbox.clear(cx.pool);
         self.flush(false);
@@ -296,9 +302,12 @@ impl HttpSession {
         self.exchange = Some(exchange);
         match outcome {
             Outcome::Going => {}
-            Outcome::Complete => self.next_request(cx),
+            Outcome::Complete => {
+                self.note_exchange(Close::Done, None, cx);
+                self.next_request(cx);
+            }
             Outcome::AnsweredEarly => {
-                self.drop_exchange(cx);
+                self.drop_exchange(Close::Done, cx);
                 self.flush(true);
             }
             Outcome::Switched => {
@@ -429,6 +438,7 @@ impl HttpSession {
         }
         if !self.head_begun {
             self.head_begun = true;
+            self.head_since = cx.now;
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         }
         self.front.is_eof() && self.leave(cx)
@@ -442,6 +452,7 @@ impl HttpSession {
             return false;
         }
         cx.counters.close(close);
+        self.note_cut(close, cx);
         self.flush(false);
         true
     }
@@ -464,7 +475,8 @@ impl HttpSession {
         }
     }
 
-    fn drop_exchange(&mut self, cx: &mut Cx<'_>) {
+    fn drop_exchange(&mut self, close: Close, cx: &mut Cx<'_>) {
+        self.note_exchange(close, None, cx);
         if let Some(mut exchange) = self.exchange.take() {
             exchange.abandon(cx);
         }
@@ -476,7 +488,7 @@ impl HttpSession {
         if self.phase == Phase::Tunnel {
             // A broken side is shown to the other as broken.
             cx.counters.close(close);
-            self.drop_exchange(cx);
+            self.drop_exchange(close, cx);
             return self.leave_with(Op::Reset(Leg::Front), cx);
         }
         let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
@@ -488,13 +500,18 @@ impl HttpSession {
             }
             // What is queued still leaves: it may be of an earlier, complete answer. The cut shows in the framing.
             cx.counters.close(close);
-            self.drop_exchange(cx);
+            self.drop_exchange(close, cx);
             return self.flush(self.owing);
         };
-        self.drop_exchange(cx);
+        match self.exchange {
+            Some(_) => self.note_exchange(close, Some(status), cx),
+            None => self.note_own(close, status, None, 0, cx),
+        }
+        self.head_begun = false;
+        self.drop_exchange(close, cx);
         let page = self.site(cx).error_pages.get(&status);
         let own = page.map_or(Own::Status(status), Own::Page);
-        if matches!(self.answer(&own, cx), Begun::Starved) {
+        if self.answer(&own, cx).is_err() {
             self.end(Close::NoMemory, cx);
         } else {
             cx.counters.close(close);
@@ -550,13 +567,14 @@ impl HttpSession {
             return;
         }
         cx.counters.close(close);
+        self.note_cut(close, cx);
         // A broken side of a tunnel is shown to the other as broken.
         let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed())
             || self.phase == Phase::Tunnel && close == Close::ServerTruncated;
         if let (Phase::Tunnel, Close::ClientReset, Some(exchange)) = (self.phase, close, &mut self.exchange) {
             exchange.dial.cut(cx);
         }
-        self.drop_exchange(cx);
+        self.drop_exchange(close, cx);
         self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
     }
 

@@ -21,6 +21,7 @@ pub mod exchange;
 pub mod http;
 mod late;
 pub mod moves;
+mod record;
 pub mod relay;
 mod request;
 pub mod tcp;
@@ -30,6 +31,7 @@ pub mod timers;
 
 use std::net::SocketAddr;
 
+use crate::access::Access;
 use crate::balance::{Balancer, Waiter};
 use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
@@ -161,6 +163,8 @@ pub struct Cx<'a> {
     pub pool: &'a mut Pool,
     /// Where wishes are written down.
     pub ops: &'a mut Vec<Op>,
+    /// Where exchanges that are over are written down.
+    pub accesses: &'a mut Vec<Access>,
     /// The `Date` field's value (IMF-fixdate), at most a second old.
     pub date: &'a str,
     /// Random bits, new for every event.

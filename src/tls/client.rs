@@ -108,13 +108,13 @@ impl ClientTls {
         self
     }
 
-    /// The configuration itself, for a connection that rustls carries alone.
-    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+    /// What rustls needs.
+    pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
 
     /// The name that the server must prove.
-    pub(crate) fn name(&self, fallback: &str) -> Result<ServerName<'static>, TlsError> {
+    pub fn name(&self, fallback: &str) -> Result<ServerName<'static>, TlsError> {
         match &self.name {
             Some(name) => Ok(name.clone()),
             None => ServerName::try_from(fallback.to_owned()).map_err(|_| TlsError::ServerName),

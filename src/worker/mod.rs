@@ -21,6 +21,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::buf::Chain;
 use crate::clock::{self, Moment};
 use crate::config::model::Config;
@@ -32,7 +33,7 @@ use crate::session::conn::Conn;
 use crate::session::{Cx, Event, Leg, Op, Reuse};
 
 use deadlines::Heap;
-use edition::Editions;
+use edition::{EditionSlot, Editions};
 use idle::{IdleStore, Parked};
 use owners::{Owner, Owners, Sessions};
 use shared::{Ask, Orders, Shared};
@@ -56,6 +57,7 @@ pub struct Worker<I: Io> {
     chance: u64,
     done: Vec<Done>,
     ops: Vec<Op>,
+    accesses: Vec<Access>,
     pending: VecDeque<(SessionId, Event)>,
     starved: Vec<SessionId>,
     /// Sessions with a server connection.
@@ -86,6 +88,7 @@ impl<I: Io> Worker<I> {
             chance: seed | 1,
             done: Vec::new(),
             ops: Vec::new(),
+            accesses: Vec::new(),
             pending: VecDeque::new(),
             starved: Vec::new(),
             servers_in_use: 0,
@@ -271,7 +274,8 @@ impl<I: Io> Worker<I> {
         };
         let mut ops = std::mem::take(&mut self.ops);
         self.chance = next_chance(self.chance);
-        let edition = self.editions.get(entry.edition);
+        let slot = entry.edition;
+        let edition = self.editions.get(slot);
         let mut cx = Cx {
             now: self.now,
             worker: self.id,
@@ -281,6 +285,7 @@ impl<I: Io> Worker<I> {
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
+            accesses: &mut self.accesses,
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || entry.retires.is_set(),
@@ -289,7 +294,15 @@ impl<I: Io> Worker<I> {
         entry.session.on(event, &mut cx);
         entry.session.pump(&mut cx);
         let starved = cx.starved;
+        if !self.accesses.is_empty() {
+            self.note_accesses(slot);
+        }
         self.after(id, ops, starved);
+    }
+
+    /// Counts the exchanges that are over; `slot` is the edition that their session lives by.
+    fn note_accesses(&mut self, _slot: EditionSlot) {
+        self.accesses.clear();
     }
 
     /// Does what a session wants after it was told something.

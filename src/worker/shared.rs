@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::clock;
 use crate::close::Close;
 use crate::counters::{Count, Counters};
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::{PoolId, SessionId, WorkerId};
 use crate::net::Address;
 use crate::ring::Wake;
 use crate::session::About;
@@ -64,6 +65,14 @@ impl Shared {
         for (at, seat) in (0u32..).zip(&self.seats) {
             unpoisoned(&seat.asks).push(ask(WorkerId(at)));
             seat.wake();
+        }
+    }
+
+    /// Tells those who wait for a place in a pool of the current edition that more are free than were given back, or that
+    /// nobody is left.
+    pub fn wake_vacant(&self, pool: PoolId) {
+        for waiter in self.edition().balancer.wake_vacant(pool, clock::now()) {
+            self.seat(waiter.worker).mail(waiter.session);
         }
     }
 

@@ -15,7 +15,7 @@ fn at_work(queue_max: usize, specs: &[Spec]) -> (Config, Balancer) {
 fn a_server_that_stays_keeps_its_load_and_health_under_its_new_id() {
     let (old, before) = at_work(0, &[PLAIN, PLAIN, PLAIN]);
     let held: Vec<Claim> = (0..3).map(|_| claim(before.pick(POOL, &key(0)))).collect();
-    before.failed(ServerId(2), at_ms(0));
+    before.struck(ServerId(2), Evidence::Unreachable, at_ms(0));
     let mut new = config(Balance::LeastConnections, 0, &[PLAIN, PLAIN, PLAIN]);
     // The first one is gone, the others stand in another order.
     new.servers.remove(0);
@@ -117,12 +117,12 @@ fn a_pool_keeps_its_counter_and_its_budget() {
 #[test]
 fn orders_are_kept_too() {
     let (old, before) = at_work(0, &[PLAIN, PLAIN]);
-    before.set_admin(ServerId(0), Admin::Drain);
+    before.set_admin(ServerId(0), Admin::Drain, at_ms(0));
     assert_eq!(visits(&before, 0, 3), "bbb");
     let after = Balancer::next(Some((&old, &before)), &old);
     assert_eq!(visits(&after, 0, 3), "bbb");
-    after.set_admin(ServerId(1), Admin::Maint);
+    after.set_admin(ServerId(1), Admin::Maint, at_ms(0));
     assert!(matches!(before.pick(POOL, &key(0)), Pick::None), "nobody is left, and nobody is tried anyway");
-    after.set_admin(ServerId(0), Admin::Ready);
+    after.set_admin(ServerId(0), Admin::Ready, at_ms(0));
     assert_eq!(visits(&after, 0, 3), "aaa");
 }

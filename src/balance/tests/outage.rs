@@ -10,13 +10,16 @@ fn is_none(balancer: &Balancer, key: &Key<'_>) -> bool {
 #[test]
 fn one_request_probes_and_the_others_go_elsewhere() {
     let balancer = of_weights(Balance::RoundRobin, &[1, 1, 1]);
-    assert_eq!(balancer.failed(ServerId(1), at_ms(0)), Ejection::New(at_ms(1000)));
+    assert_eq!(balancer.struck(ServerId(1), Evidence::Unreachable, at_ms(0)), Ejection::New(at_ms(1000)));
     assert_eq!(visits(&balancer, 999, 4), "acac");
     let claims: Vec<Claim> = (0..6).map(|_| claim(balancer.pick(POOL, &key(1000)))).collect();
     let probes: Vec<u32> = claims.iter().filter(|claim| claim.probe).map(|claim| claim.server.0).collect();
     assert_eq!(probes, [1]);
     assert_eq!(claims.iter().filter(|claim| claim.server.0 == 1).count(), 1);
-    assert_eq!(balancer.failed(ServerId(1), at_ms(1001)), Ejection::Longer(at_ms(3001)));
+    assert_eq!(
+        balancer.struck(ServerId(1), Evidence::Unreachable, at_ms(1001)),
+        Ejection::Longer(at_ms(3001))
+    );
     for claim in claims {
         assert_eq!(balancer.release(claim), None);
     }
@@ -27,7 +30,7 @@ fn one_request_probes_and_the_others_go_elsewhere() {
 #[test]
 fn a_probe_that_ends_without_a_verdict_is_free_for_the_next() {
     let balancer = of_weights(Balance::RoundRobin, &[1, 1]);
-    balancer.failed(ServerId(0), at_ms(0));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(0));
     for _ in 0..2 {
         let claims: Vec<Claim> = (0..4).map(|_| claim(balancer.pick(POOL, &key(1000)))).collect();
         assert_eq!(claims.iter().filter(|claim| claim.probe).count(), 1);
@@ -38,7 +41,7 @@ fn a_probe_that_ends_without_a_verdict_is_free_for_the_next() {
 #[test]
 fn one_refusal_does_not_turn_off_a_site_with_one_server() {
     let balancer = of_weights(Balance::RoundRobin, &[1]);
-    balancer.failed(ServerId(0), at_ms(0));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(0));
     assert_eq!(visits(&balancer, 1, 100), "a".repeat(100), "it may have been a blip: everybody tries");
     assert!(balancer.worked(ServerId(0), at_ms(2)), "and the first success ends it");
     assert_eq!(balancer.servers().next().unwrap().failures, 0);
@@ -49,15 +52,18 @@ fn one_refusal_does_not_turn_off_a_site_with_one_server() {
 fn a_site_that_stays_dead_is_tried_by_few_and_comes_back_at_once() {
     let balancer = of_weights(Balance::LeastConnections, &[1, 1]);
     for server in [ServerId(0), ServerId(1)] {
-        balancer.failed(server, at_ms(0));
-        assert_eq!(balancer.failed(server, at_ms(1000)), Ejection::Longer(at_ms(3000)));
+        balancer.struck(server, Evidence::Unreachable, at_ms(0));
+        assert_eq!(
+            balancer.struck(server, Evidence::Unreachable, at_ms(1000)),
+            Ejection::Longer(at_ms(3000))
+        );
     }
     let mut tries = 0;
     for ms in 1001..2001 {
         if let Pick::Server(claim) = balancer.pick(POOL, &key(ms)) {
             tries += 1;
             assert!(!claim.probe);
-            assert_eq!(balancer.failed(claim.server, at_ms(ms)), Ejection::Already);
+            assert_eq!(balancer.struck(claim.server, Evidence::Unreachable, at_ms(ms)), Ejection::Already);
             assert_eq!(balancer.release(claim), None);
         }
     }
@@ -92,7 +98,7 @@ fn eject_all(kind: Balance, primaries: &[u8], backup: u8) -> Balancer {
     for (at, failures) in (0..).zip(primaries.iter().chain([&backup])) {
         (0..*failures).for_each(|_| {
             let view = balancer.servers().nth(at as usize).unwrap();
-            balancer.failed(ServerId(at), view.ejected_until.unwrap_or(Moment(0)));
+            balancer.struck(ServerId(at), Evidence::Unreachable, view.ejected_until.unwrap_or(Moment(0)));
         });
     }
     balancer
@@ -110,9 +116,9 @@ fn a_poisoned_request_does_not_turn_off_the_servers() {
             assert!(!balancer.worked(ServerId(n), at_ms(ms)), "others are served in between");
         }
     }
-    for n in 0..limits::EJECT_CLOSES {
+    for n in 0..limits::EJECT_CLOSES_DEFAULT {
         let ejection = balancer.ended(ServerId(0), Close::ServerClosedEarly, true, at_ms(50));
-        assert_eq!(ejection != Ejection::No, n + 1 == limits::EJECT_CLOSES);
+        assert_eq!(ejection != Ejection::No, n + 1 == limits::EJECT_CLOSES_DEFAULT);
     }
 }
 
@@ -135,7 +141,7 @@ fn ends_that_concern_one_request_eject_nobody() {
 fn a_full_ejected_server_is_waited_for_when_it_is_the_only_one() {
     let balancer = balancer(Balance::RoundRobin, 1, &[(1, false, 1)]);
     let held = claim(balancer.pick(POOL, &key(0)));
-    balancer.failed(ServerId(0), at_ms(0));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(0));
     assert!(matches!(balancer.pick(POOL, &key(1)), Pick::Full));
     assert_eq!(balancer.enqueue(POOL, waiter(1), at_ms(1)), Ok(None));
     assert_eq!(balancer.release(held), Some(waiter(1)));

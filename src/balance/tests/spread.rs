@@ -47,7 +47,7 @@ fn the_share_of_a_dead_server_goes_to_all_others_by_weight() {
         [(&[1u32, 1, 1, 1][..], 1), (&[5, 1, 1], 0), (&[3, 2, 7, 1], 2), (&[1000, 1, 2], 0)]
     {
         let balancer = of_weights(Balance::RoundRobin, weights);
-        balancer.failed(ServerId(dead as u32), at_ms(0));
+        balancer.struck(ServerId(dead as u32), Evidence::Unreachable, at_ms(0));
         let left: u32 = weights.iter().sum::<u32>() - weights[dead];
         let got = counts(&balancer, 1, weights.len(), 5 * left as usize);
         for (at, weight) in weights.iter().enumerate() {
@@ -93,7 +93,7 @@ fn backups_work_only_when_no_primary_can() {
         assert!(matches!(balancer.pick(POOL, &key(0)), Pick::Full), "{kind:?}: a backup is not an overflow");
         let retry = Key { tried: &[ServerId(0)], ..key(0) };
         assert_eq!(visit(&balancer, &retry), 1, "{kind:?}: for this request there is no primary left");
-        balancer.failed(ServerId(0), at_ms(0));
+        balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(0));
         assert_eq!(visits(&balancer, 999, 3), "bbb", "{kind:?}");
         assert_eq!(balancer.release(held), None);
         let probe = claim(balancer.pick(POOL, &key(1000)));
@@ -148,7 +148,7 @@ fn a_client_keeps_its_server() {
     };
     let before: Vec<u32> = (0..1000).map(|n| of(n, 0)).collect();
     assert_eq!(before, (0..1000).map(|n| of(n, 1)).collect::<Vec<_>>());
-    balancer.failed(ServerId(3), at_ms(1));
+    balancer.struck(ServerId(3), Evidence::Unreachable, at_ms(1));
     for (n, was) in (0..1000).zip(&before) {
         let is = of(n, 2);
         assert!(is != 3 && (is == *was || *was == 3), "client {n}");

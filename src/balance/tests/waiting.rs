@@ -71,12 +71,12 @@ fn when_nobody_can_be_used_any_more_all_who_wait_are_told() {
     for n in 1..4 {
         assert_eq!(balancer.enqueue(POOL, waiter(n), at_ms(0)), Ok(None));
     }
-    balancer.failed(ServerId(0), at_ms(0));
-    balancer.failed(ServerId(0), at_ms(1000));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(0));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(1000));
     let mut next = balancer.release(held);
     let trying = claim(balancer.pick(POOL, &turn(1001)));
     assert_eq!(next, Some(waiter(1)), "the first is the one that still tries");
-    balancer.failed(ServerId(0), at_ms(1001));
+    balancer.struck(ServerId(0), Evidence::Unreachable, at_ms(1001));
     next = balancer.release(trying);
     for n in 2..4 {
         assert_eq!(next, Some(waiter(n)));
@@ -89,7 +89,7 @@ fn when_nobody_can_be_used_any_more_all_who_wait_are_told() {
 #[test]
 fn a_server_that_is_back_takes_those_who_wait() {
     let balancer = balancer(Balance::RoundRobin, 9, &[(1, false, 1), (1, false, 2)]);
-    balancer.failed(ServerId(1), at_ms(0));
+    balancer.struck(ServerId(1), Evidence::Unreachable, at_ms(0));
     let _held = claim(balancer.pick(POOL, &key(0)));
     for n in 1..4 {
         assert_eq!(balancer.enqueue(POOL, waiter(n), at_ms(0)), Ok(None));
@@ -249,7 +249,7 @@ impl StressWorker<'_> {
             // Server 0 is down for half of the time, the others fail now and then.
             let down = claim.server == ServerId(0) && (now.0 / 4_000_000_000).is_multiple_of(2);
             if down || self.dice(200) {
-                self.balancer.failed(claim.server, now);
+                self.balancer.struck(claim.server, Evidence::Unreachable, now);
             } else if self.balancer.worked(claim.server, now) {
                 self.wake(self.balancer.wake_next(POOL, now));
             }

@@ -21,6 +21,8 @@ impl<'t> Checker<'t, '_> {
         let first = self.config.servers.len() as u32;
         let (queue_max, queue_time) = queue(block);
         let number = |key, range| block.get(key).and_then(|value: Value<'_>| value.integer(range));
+        let tls = self.client_tls(block, &servers);
+        let health = self.health(block, &servers, tls.as_ref());
         let pool = Pool {
             name: name.to_owned(),
             balance: block
@@ -28,7 +30,7 @@ impl<'t> Checker<'t, '_> {
                 .and_then(|value| value.word(&BALANCES))
                 .unwrap_or(Balance::RoundRobin),
             servers: (first..first + servers.len() as u32).map(ServerId).collect(),
-            tls: self.client_tls(block, &servers),
+            tls,
             send_proxy: block
                 .get("proxy_protocol")
                 .and_then(|value| value.word(&[("v1", Version::V1), ("v2", Version::V2)])),
@@ -38,6 +40,7 @@ impl<'t> Checker<'t, '_> {
             idle_max: number("idle_connections", 0..=1_000_000)
                 .map_or(limits::SERVER_IDLE_DEFAULT, |n| n as usize),
             keep_alive: block.boolean("keep_alive", true),
+            health,
         };
         block.finish();
         self.pools.insert(name, id);

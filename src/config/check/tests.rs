@@ -271,6 +271,15 @@ fn every_key_has_its_effect() {
     assert_eq!((tcp.idle, tcp.pool), (Duration::from_secs(3600), PoolId(2)));
     assert_eq!(config.pools[2].send_proxy, Some(Version::V2));
     assert!(config.pools[1].tls.is_some());
+    let health = &config.pools[0].health;
+    let check = health.check.as_ref().unwrap();
+    let Ask::Http(ask) = &check.ask else { panic!("{check:?}") };
+    assert_eq!((ask.method.as_str(), ask.path.as_str(), &ask.host), ("GET", "/health", &None));
+    assert_eq!(ask.status, [200..=299, 302..=302]);
+    assert_eq!((check.every, check.timeout), (limits::CHECK_EVERY_DEFAULT, limits::CHECK_TIME_DEFAULT));
+    assert_eq!((check.rise, check.fall), (limits::CHECK_RISE_DEFAULT, limits::CHECK_FALL_DEFAULT));
+    let eject = Eject { connect: 5, closed: 5, timeout: 5, error: 5, time: Duration::from_secs(10) };
+    assert_eq!((health.eject, health.slow_start), (eject, Duration::from_secs(30)));
     assert_eq!(
         (config.servers[4].host.as_str(), config.servers[4].address.to_string()),
         ("app.example.org", "192.0.2.1:443".into())
@@ -278,6 +287,16 @@ fn every_key_has_its_effect() {
     assert_eq!((config.servers[1].weight, config.servers[1].connections_max), (2, 500));
     assert_eq!((config.servers[2].name.as_str(), config.servers[2].host.as_str()), ("local", ""));
     assert_eq!(config.limits.memory_max, 256 << 20);
+    let name = Some("ringgate".to_owned());
+    assert_eq!(config.process, Process { user: name.clone(), group: name, sandbox: Sandbox::Auto });
+}
+
+#[test]
+fn files_are_remembered() {
+    let config = good(include_str!("../../../dist/examples/everything.toml"));
+    let files: Vec<_> = config.files.read.iter().map(|path| path.to_str().unwrap()).collect();
+    assert!(files.contains(&"/etc/ringgate/certs"), "{files:?}");
+    assert!(config.files.written.is_empty());
 }
 
 #[test]
@@ -308,6 +327,59 @@ fn the_defaults_in_the_complete_example_are_the_defaults() {
     assert_eq!(pool.attempts_max, limits::ATTEMPTS_DEFAULT);
     assert_eq!((pool.queue_max, pool.idle_max), (limits::QUEUE_DEFAULT, limits::SERVER_IDLE_DEFAULT));
     assert_eq!(format!("{:?}", said.limits), format!("{:?}", Limits::default()));
+}
+
+#[test]
+fn checks_are_written_in_many_ways() {
+    let check = |text: &str| {
+        let text = format!(
+            "http.a = {{ listen = ':80', pool = 'p' }}\n[pool.p]\nservers = ['10.0.0.1:80']\ncheck = {text}"
+        );
+        good(&text).pools[0].health.check.clone()
+    };
+    let ask = |text: &str| check(text).unwrap().ask;
+    let http =
+        |path: &str| AskHttp { method: "GET".into(), path: path.into(), host: None, status: vec![200..=399] };
+    assert_eq!(ask("'tcp'"), Ask::Tcp);
+    assert_eq!(ask("{ type = 'mysql' }"), Ask::Mysql);
+    assert_eq!(ask("'http'"), Ask::Http(http("/")));
+    assert_eq!(ask("'/up?x'"), Ask::Http(http("/up?x")));
+    assert_eq!(
+        ask("{ method = 'HEAD', host = 'a.example.org', status = '401-403' }"),
+        Ask::Http(AskHttp {
+            method: "HEAD".into(),
+            host: Some("a.example.org".into()),
+            status: vec![401..=403],
+            ..http("/")
+        })
+    );
+    assert!(check("false").is_none());
+    let short = check("{ every = '500ms', port = 8080, rise = 1, fall = 9 }").unwrap();
+    assert_eq!(short.timeout, Duration::from_millis(500), "no longer than the time between two");
+    assert_eq!((short.port, short.rise, short.fall), (Some(8080), 1, 9));
+}
+
+#[test]
+fn rules_of_ejection_are_written_in_many_ways() {
+    let eject = |text: &str| {
+        let text =
+            format!("http.a = {{ listen = ':80', pool = 'p' }}\n[pool.p]\nservers = ['10.0.0.1:80']\n{text}");
+        let Eject { connect, closed, timeout, error, time } = good(&text).pools[0].health.eject;
+        ([connect, closed, timeout, error], time.as_secs())
+    };
+    for (text, expected) in [
+        ("", ([1, 3, 0, 0], 1)),
+        ("eject = true", ([1, 3, 0, 0], 1)),
+        ("eject = false", ([0, 0, 0, 0], 1)),
+        ("eject = { time = '5s' }", ([1, 3, 0, 0], 5)),
+        ("eject = { failures = 2 }", ([2, 3, 0, 0], 1)),
+        ("eject = { failures = 9 }", ([9, 9, 0, 0], 1)),
+        ("eject = { on = '5xx' }", ([0, 0, 0, 5], 1)),
+        ("eject = { on = ['timeout', 'connect'] }", ([1, 3, 5, 0], 1)),
+        ("eject = { on = [] }", ([0, 0, 0, 0], 1)),
+    ] {
+        assert_eq!(eject(text), expected, "{text}");
+    }
 }
 
 #[test]
