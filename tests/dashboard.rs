@@ -289,3 +289,70 @@ fn it_fits_phones_and_desktops() {
     browser.until("document.querySelectorAll('[data-server]').length === 1");
     assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
 }
+
+/// What the page makes of answers that a quiet process on loopback does not give.
+#[test]
+fn every_state_has_its_word_and_every_past_its_curve() {
+    let site = Site::start("", "", "", "\"127.0.0.1:1\"");
+    let mut browser = Browser::start();
+    browser.open(&site.url());
+    browser.until("document.getElementById('pulse').textContent === 'live'");
+    // From here on the page is given its answers by this test.
+    browser.run("(clearTimeout(timer), window.turn = () => {}, 1)");
+    let server = |name: &str, state: &str, admin: &str, in_flight: u32| {
+        json!({
+            "name": name, "address": "10.0.0.1:80", "state": state, "admin": admin, "weight": 1, "weight_file": 1,
+            "in_flight": in_flight, "rate": 12.5, "errors": 3, "latency_ms": { "p50": 1.0, "p90": 2.0, "p99": 3.25 },
+            "check": { "result": if state == "down" { "failed" } else { "ok" }, "text": "says <b>", "failures": 2 },
+            "history": {
+                "step_s": 2, "rate": [1, 5, null, 9], "in_flight": [0, 1, 2, 3], "p99_ms": [null, null, 4, 5.5], "errors": [0, 2, 0, 0],
+            },
+        })
+    };
+    let states = [
+        ("up", "ready", 1, "up", "good"),
+        ("down", "ready", 0, "down", "bad"),
+        ("ejected", "ready", 0, "ejected", "bad"),
+        ("warming", "ready", 0, "warming", "good"),
+        ("drain", "drain", 2, "draining", "warn"),
+        ("drain", "drain", 0, "drained", "warn"),
+        ("maint", "maint", 0, "maintenance", "warn"),
+    ];
+    let list: Vec<Value> = states
+        .iter()
+        .enumerate()
+        .map(|(at, (state, admin, busy, ..))| server(&format!("s{at}"), state, admin, *busy))
+        .collect();
+    let pools = json!([{ "name": "p", "balance": "round_robin", "waiting": 4, "servers": list }]);
+    browser.run(&format!("(rows.clear(), takeServers({pools}, 0))"));
+    for (at, (.., word, tone)) in states.iter().enumerate() {
+        let row = format!("[data-server=\"p/s{at}\"]");
+        let shown = format!(
+            "(() => {{ const s = document.querySelector('{row} .state'); return [s.textContent, s.dataset.tone]; }})()"
+        );
+        assert_eq!(browser.run(&shown), json!([word, tone]), "{at}");
+        let drawn =
+            format!("[...document.querySelectorAll('{row} .line')].map((line) => line.getAttribute('d'))");
+        // 150 places; the newest value stands at the right edge, and where there is no value there is no line.
+        let past = json!([
+            "M146 24.2L147 13.1M149 2.0h-0.7",
+            "M146 27.0L147 20.8L148 14.5L149 8.3",
+            "M148 8.8L149 2.0"
+        ]);
+        assert_eq!(browser.run(&drawn), past);
+        let marks = format!("document.querySelector('{row} .marks').getAttribute('d')");
+        assert_eq!(browser.run(&marks), "M147 27.5V21.4");
+    }
+    let text = browser.text();
+    for words in ["2 of 7 up", "4 waiting", "13", "3.3 ms", "says <b>, 2 times"] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    let certificate = |days: i64| json!({ "block": "http.x", "file": "/x.pem", "names": ["x"], "issuer": "i", "days_left": days });
+    let list = json!([certificate(90), certificate(14), certificate(13), certificate(1), certificate(-1)]);
+    browser.run(&format!("takeCerts({list})"));
+    let shown =
+        "[...document.querySelectorAll('.days')].map((days) => days.textContent + ' ' + days.dataset.tone)";
+    let expected = ["90 days left ", "14 days left ", "13 days left warn", "1 day left bad", "expired bad"];
+    assert_eq!(browser.run(shown), json!(expected));
+    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+}

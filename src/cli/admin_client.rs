@@ -8,7 +8,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
 
@@ -376,9 +375,6 @@ pub(super) fn segment(name: &str) -> String {
     }
     text
 }
-
-/// How long a program waits before it asks again.
-pub(super) const REFRESH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! The answers of the admin interface, as far as the command line shows them.
 //!
-//! What goes in: JSON. What comes out: plain values. It owns its texts. Always true: a field that is missing has its
-//! empty value, and fields that are not known are ignored, so that a newer or older process can be asked too.
+//! What goes in: JSON. What comes out: plain values. It owns its texts. Always true: a text or list that is missing is
+//! empty, a measurement that is missing is `None`; fields that are not known are ignored, so that a newer or older process
+//! can be asked too.
 
 use serde::Deserialize;
 
@@ -39,8 +40,8 @@ pub(super) struct Status {
     pub(super) draining: bool,
     pub(super) connections: Connections,
     pub(super) requests: u64,
-    pub(super) rate: f64,
-    pub(super) errors_rate: f64,
+    pub(super) rate: Option<f64>,
+    pub(super) errors_rate: Option<f64>,
     pub(super) latency_ms: Latency,
     pub(super) workers_load: Vec<Load>,
 }
@@ -72,9 +73,9 @@ pub(super) struct Listener {
     pub(super) block: String,
     pub(super) kind: String,
     pub(super) tls: bool,
-    pub(super) open: u64,
-    pub(super) accepted: u64,
-    pub(super) rate: f64,
+    pub(super) open: Option<u64>,
+    pub(super) accepted: Option<u64>,
+    pub(super) rate: Option<f64>,
 }
 
 /// `/v1/servers`.
@@ -106,7 +107,7 @@ pub(super) struct Server {
     pub(super) backup: bool,
     pub(super) in_flight: u64,
     pub(super) connections_max: u64,
-    pub(super) rate: f64,
+    pub(super) rate: Option<f64>,
     /// Since the start.
     pub(super) errors: u64,
     /// Per second, where the process says it.
@@ -139,8 +140,8 @@ pub(super) struct Session {
     pub(super) requests: u64,
     pub(super) pool: Option<String>,
     pub(super) server: Option<String>,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
+    pub(super) bytes_in: Option<u64>,
+    pub(super) bytes_out: Option<u64>,
 }
 
 /// One of `/v1/certs`.

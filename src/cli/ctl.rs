@@ -21,7 +21,7 @@ use crate::tell::url::Url;
 
 mod tables;
 
-pub(super) use tables::{clean, milliseconds, per_second, span};
+pub(super) use tables::{clean, milliseconds, number, per_second, span};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +61,7 @@ enum Order {
         /// POOL/NAME, or a name or address that only one pool has
         server: String,
     },
-    /// A server is out of service: no new requests, no health checks
+    /// A server is out of service until it is ready again: no new requests, whatever its checks say
     Maint {
         /// POOL/NAME, or a name or address that only one pool has
         server: String,

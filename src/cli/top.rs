@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::admin_address::Reach;
-use super::admin_client::{Client, REFRESH, Trouble};
+use super::admin_client::{Client, Trouble};
 use super::{complain, ctl, say};
 
 mod draw;
@@ -28,6 +28,8 @@ mod view;
 
 use view::{Snapshot, Sort, View};
 
+/// The pause between two questions to the process.
+const REFRESH: Duration = Duration::from_secs(1);
 /// How long a key or a signal waits to be seen.
 const KEY_TIME: Duration = Duration::from_millis(100);
 /// Columns of a picture as text.

@@ -27,15 +27,21 @@ pub(in crate::cli) fn span(seconds: f64) -> String {
     }
 }
 
-/// A rate with as many digits as matter.
-pub(in crate::cli) fn per_second(rate: f64) -> String {
-    match rate {
-        rate if rate <= 0.0 => "0".into(),
-        rate if rate < 9.95 => format!("{rate:.1}"),
-        rate if rate < 99_999.5 => format!("{rate:.0}"),
-        rate if rate < 999_500.0 => format!("{:.0}k", rate / 1e3),
-        rate => format!("{:.1}M", rate / 1e6),
+/// A rate with as many digits as matter; `-` when there is nothing to say.
+pub(in crate::cli) fn per_second(rate: impl Into<Option<f64>>) -> String {
+    match rate.into() {
+        None => "-".into(),
+        Some(rate) if rate <= 0.0 => "0".into(),
+        Some(rate) if rate < 9.95 => format!("{rate:.1}"),
+        Some(rate) if rate < 99_999.5 => format!("{rate:.0}"),
+        Some(rate) if rate < 999_500.0 => format!("{:.0}k", rate / 1e3),
+        Some(rate) => format!("{:.1}M", rate / 1e6),
     }
+}
+
+/// A number; `-` when there is nothing to say.
+pub(in crate::cli) fn number(count: Option<u64>) -> String {
+    count.map_or("-".into(), |count| count.to_string())
 }
 
 /// Milliseconds with as many digits as matter; `-` when there is nothing to say.
@@ -206,8 +212,8 @@ pub(super) fn sessions(all: &[Session]) -> String {
             span(session.age_s),
             session.requests.to_string(),
             server,
-            bytes(session.bytes_in),
-            bytes(session.bytes_out),
+            session.bytes_in.map_or("-".into(), bytes),
+            session.bytes_out.map_or("-".into(), bytes),
         ]
     });
     list(&head, rows, "no sessions")
@@ -240,8 +246,8 @@ pub(super) fn listeners(all: &[Listener]) -> String {
             listener.address.clone(),
             listener.block.clone(),
             kind,
-            listener.open.to_string(),
-            listener.accepted.to_string(),
+            number(listener.open),
+            number(listener.accepted),
             per_second(listener.rate),
         ]
     });
@@ -323,7 +329,7 @@ mod tests {
         let expected = "\
 POOL  SERVER       ADDRESS      STATE          WEIGHT        IN FLIGHT  REQ/S  ERRORS  P50/P99 MS  LAST CHECK
 web   a            10.0.0.1:80  up             10 (file: 1)  3/50       12     4       1.2 / -     ok: 200 in 1 ms
-web   10.0.0.2:80               down (backup)  1             0          0      0       - / -       failed: connection refused (7 times)
+web   10.0.0.2:80               down (backup)  1             0          -      0       - / -       failed: connection refused (7 times)
 web: 3 requests wait for a place
 ";
         let found = servers(&all);

@@ -9,7 +9,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, RenderDirection, Row as Line_, Sparkline, Table, TableState};
 
-use super::super::ctl::{clean, milliseconds, per_second, span};
+use super::super::ctl::{clean, milliseconds, number, per_second, span};
 use super::view::{Row, Snapshot, Sort, View};
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
@@ -132,7 +132,7 @@ fn draw_head(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let second = Line::from(vec![
         format!("{} req/s", per_second(status.rate)).bold(),
         "   ".into(),
-        if status.errors_rate > 0.0 { errors.red() } else { Span::raw(errors) },
+        if status.errors_rate.unwrap_or(0.0) > 0.0 { errors.red() } else { Span::raw(errors) },
         format!(
             "   p50 {}  p90 {}  p99 {} ms   {} of {} conn.",
             milliseconds(latency.p50),
@@ -224,7 +224,7 @@ fn draw_listeners(frame: &mut Frame<'_>, last: &Snapshot, area: Rect) {
     lines.extend(last.listeners.iter().map(|listener| {
         let tls = if listener.tls { " TLS" } else { "" };
         let name = format!("{} {}.{}{tls}", listener.address, listener.kind, listener.block);
-        Line::from(clean(&format!("{name}  {} open, {}/s", listener.open, per_second(listener.rate))))
+        Line::from(clean(&format!("{name}  {} open, {}/s", number(listener.open), per_second(listener.rate))))
     }));
     frame.render_widget(Paragraph::new(some(lines, area)), area);
 }

@@ -104,7 +104,7 @@ impl View {
                 if self.rates.len() == TOP_RATES_MAX {
                     self.rates.pop_front();
                 }
-                self.rates.push_back(new.status.rate.max(0.0).round() as u64);
+                self.rates.push_back(new.status.rate.unwrap_or(0.0).max(0.0).round() as u64);
                 self.fill(&new);
                 self.last = Some(new);
             }
@@ -175,7 +175,7 @@ fn compare(sort: Sort, a: &Row, b: &Row) -> Ordering {
         Sort::Name => a.pool.cmp(&b.pool).then_with(|| a.server.name.cmp(&b.server.name)),
         Sort::State => badness(&b.server.state).cmp(&badness(&a.server.state)),
         Sort::InFlight => b.server.in_flight.cmp(&a.server.in_flight),
-        Sort::Rate => down(a.server.rate, b.server.rate),
+        Sort::Rate => down(a.server.rate.unwrap_or(0.0), b.server.rate.unwrap_or(0.0)),
         Sort::Latency => {
             down(a.server.latency_ms.p99.unwrap_or(-1.0), b.server.latency_ms.p99.unwrap_or(-1.0))
         }
@@ -209,7 +209,7 @@ mod tests {
                 {{"name":"b","state":"down","rate":5.0,"errors":7,"latency_ms":{{"p99":null}}}}]}}]}}"#
         );
         Snapshot {
-            status: Status { pid, rate: 6.4, ..Status::default() },
+            status: Status { pid, rate: Some(6.4), ..Status::default() },
             servers: serde_json::from_str(&text).unwrap(),
             listeners: Vec::new(),
             at: Moment(0) + Duration::from_secs(second),
