@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
             if let Some(urls) = urls {
                 say(&format!("\nThis is the demo: open {urls}\nStop it with Ctrl-C."));
             }
-            systemd::ready(&format!("serving, {} workers", running.workers()));
+            systemd::ready(&format!("serving with {} workers", running.workers()));
             if let Some(before) = before
                 && let Err(error) = before.ready()
             {

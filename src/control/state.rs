@@ -126,8 +126,8 @@ impl State {
         let result = self.load().await;
         let edition = self.shared.edition().number;
         systemd::ready(&match &result {
-            Ok(_) => format!("serving, edition {edition}"),
-            Err(_) => format!("serving, edition {edition}; the last reload was refused"),
+            Ok(_) => format!("serving edition {edition}"),
+            Err(_) => format!("serving as before (edition {edition}): the changed configuration was refused"),
         });
         result
     }
