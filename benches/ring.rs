@@ -306,6 +306,7 @@ const ALL: Tuning = Tuning {
     defer: true,
     lend: 128,
     gather_us: 100,
+    restricted: true,
 };
 
 macro_rules! uring {

@@ -1,8 +1,8 @@
-//! The command line: `ringgate run`, `check` and `explain`.
+//! The command line: `ringgate run`, `check`, `explain`, `ctl` and `top`.
 //!
 //! What goes in: the arguments of the process. What comes out: an exit code, and text for people: answers on standard
 //! output, mistakes and warnings on standard error. It owns nothing. Always true: exit code 0 is success, 1 means that
-//! the configuration (or the host) does not allow what was asked, 2 that the command line was not understood.
+//! the configuration, the host or the running process does not allow what was asked, 2 that the command line was not understood.
 
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
@@ -14,16 +14,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::model::{Config, Engine};
 use crate::config::{self, Mistake};
 
+mod admin_address;
+mod admin_client;
+mod admin_model;
+mod ctl;
 mod demo;
-mod explain;
 mod run;
-mod summary;
-mod url;
+mod top;
 
 #[cfg(test)]
 mod tests;
 
-use url::Url;
+use crate::tell::url::Url;
+use crate::tell::{explain, summary};
 
 const ABOUT: &str = "\
 ringgate is a front door for Linux hosts: TLS, HTTP balancing and TCP relaying on io_uring.
@@ -36,6 +39,8 @@ Examples:
   ringgate run /etc/ringgate.toml       the same file, at work; SIGTERM lets requests finish, then ends
   ringgate explain http /etc/ringgate.toml --url https://www.example.org/api/x
                                         which route and pool take this request, and why
+  ringgate ctl servers                  what a running process does; drain web/a takes a server out of it
+  ringgate top                          the same, live
 
 The smallest useful file:
   [http.public]
@@ -67,6 +72,10 @@ enum Command {
     /// Say what would happen to a request, and why
     #[command(subcommand)]
     Explain(Explain),
+    /// Ask a running process, or change what it does
+    Ctl(ctl::Ctl),
+    /// Watch a running process: servers, rates, latencies, errors
+    Top(top::Top),
 }
 
 #[derive(Debug, Args)]
@@ -127,10 +136,12 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check(&file),
         Command::Explain(Explain::Http { file, url, from, method }) => {
             let Some(config) = load(&file) else { return ExitCode::FAILURE };
-            let answer = explain::http(&config, &url, from, &method);
+            let answer = explain::http(&config, None, &url, from, &method);
             say(&answer.text);
             if answer.is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Command::Ctl(arguments) => ctl::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
     }
 }
 

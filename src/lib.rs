@@ -64,11 +64,12 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
+//! | 0 | [`access`] [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
 //! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
 //! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
-//! | 4 | [`ring`] (imports layer 0 only) | intentions -> kernel |
+//! | 3 | [`tell`] | model -> words for people |
+//! | 4 | [`ring`] (imports layer 0 only) [`sandbox`] | intentions -> kernel; giving up what is not needed |
 //! | 5 | [`worker`] | where sessions meet the kernel |
 //! | 5 | [`control`] (imports [`worker`]; never the other way) | where the process is run |
 //! | 6 | [`cli`] | the command line |
@@ -77,6 +78,7 @@
 //! threads. Workers share three things only, in [`worker::shared`]: the configuration, the balancer's atomics, and
 //! counters that each worker writes for itself.
 
+pub mod access;
 pub mod buf;
 pub mod clock;
 pub mod close;
@@ -94,8 +96,10 @@ pub mod config;
 pub mod route;
 
 pub mod session;
+pub mod tell;
 
 pub mod ring;
+pub mod sandbox;
 
 pub mod worker;
 

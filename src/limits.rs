@@ -204,3 +204,17 @@ pub const TTL_MAX_DEFAULT: Duration = Duration::from_secs(300);
 pub const NAME_SERVERS_MAX: usize = 8;
 /// A name must be resolved within this time.
 pub const LOOKUP_TIME: Duration = Duration::from_secs(10);
+/// Bytes of one answer of the admin interface that `ctl` and `top` take. A longer one is given up.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// `ctl` and `top` wait this long for a connection to the admin interface.
+pub const ADMIN_CONNECT_TIME: Duration = Duration::from_secs(3);
+/// `ctl` and `top` wait this long for a whole answer of the admin interface (a reload may look up many names).
+pub const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
+/// Rates that `top` remembers for its curve. The oldest is forgotten.
+pub const TOP_RATES_MAX: usize = 600;
+/// Listening sockets that one process hands over to another, or systemd to it.
+pub const HANDED_MAX: usize = 4096;
+/// A new version of the program that is not ready within this time is ended, and the old one serves on.
+pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+pub const UPGRADE_LOOK_TIME: Duration = Duration::from_millis(20);

@@ -245,6 +245,7 @@ fn a_database_is_asked_as_databases_are() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn a_name_stands_for_all_its_addresses_and_follows_them() {
     let folder = TempDir::new().unwrap();
     let (dns, at) = (address(), address());

@@ -10,11 +10,11 @@ use ringgate::close::Close;
 
 /// Which modules stand on which floor; imports go down or stay on the same floor.
 const LAYERS: &[&[&str]] = &[
-    &["buf", "clock", "ids", "limits", "close", "counters", "access", "net"],
+    &["access", "buf", "clock", "ids", "limits", "close", "counters", "net"],
     &["http", "mysql", "proxyproto", "tls"],
     &["config", "route", "balance"],
-    &["session"],
-    &["ring"],
+    &["session", "tell"],
+    &["ring", "sandbox"],
     &["worker", "control"],
     &["cli", "main", "lib"],
 ];

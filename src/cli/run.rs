@@ -4,18 +4,24 @@
 //! take it. Always true: nothing listens before the whole configuration was found good; the first SIGTERM or SIGINT
 //! lets requests finish, the second ends at once.
 
+use std::io;
 use std::process::ExitCode;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::{RunArguments, complain, demo, load, say, summary};
 use crate::close::Close;
+use crate::config::model::Config;
 use crate::control::{Applied, Handle, Origin, ReloadError, Running, start_from};
+use crate::control::{systemd, upgrade};
 use crate::counters::Count;
-use crate::ring::prefer_small_pages;
+use crate::net::Address;
+use crate::ring::{Listening, prefer_small_pages};
+use crate::sandbox;
 use crate::worker::edition::Inherited;
+use crate::worker::spawn::StartError;
 
 /// Loads the configuration and serves it until the process is told to end.
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
@@ -40,7 +46,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
     origin.adjust(&mut config);
     let listeners = summary::listeners(&config);
     // Before the workers: a signal that comes while they start is not lost.
-    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
+    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]) {
         Ok(signals) => signals,
         Err(error) => {
             complain(&format!("ringgate: signals cannot be received: {error}"));
@@ -48,12 +54,35 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         }
     };
     prefer_small_pages();
-    match start_from(config, origin, Inherited::new(), |_| Ok(())) {
+    let mut inherited = match Handed::take(&config) {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            complain(&format!("ringgate: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let (before, sandboxed) = (inherited.before.take(), inherited.sandboxed);
+    let mut notes = Vec::new();
+    let restrict = |config: &Config| {
+        notes = sandbox::drop_privileges(config).map_err(|error| StartError::new(error.to_string()))?;
+        let more = sandbox::enter(config, arguments.file.as_deref(), sandboxed);
+        notes.extend(more.map_err(|error| StartError::new(error.to_string()))?);
+        Ok(())
+    };
+    match start_from(config, origin, inherited.sockets, restrict) {
         Ok(running) => {
+            inherited.notes.iter().for_each(|note| complain(&format!("note: {note}")));
             say(&started(&running.engine().to_string(), running.workers(), &listeners));
+            notes.iter().for_each(|note| complain(&format!("note: {note}")));
             running.notes().iter().for_each(|note| complain(&format!("note: {note}")));
             if let Some(urls) = urls {
                 say(&format!("\nThis is the demo: open {urls}\nStop it with Ctrl-C."));
+            }
+            systemd::ready(&format!("serving with {} workers", running.workers()));
+            if let Some(before) = before
+                && let Err(error) = before.ready()
+            {
+                complain(&format!("the process before this one does not listen any more: {error}"));
             }
             serve(running, signals)
         }
@@ -83,6 +112,44 @@ fn serve(running: Running, signals: Signals) -> ExitCode {
     }
 }
 
+/// Sockets that listen already, from systemd or from the version before.
+#[derive(Default)]
+struct Handed {
+    sockets: Inherited,
+    before: Option<upgrade::Inherited>,
+    /// The sandbox is in force already.
+    sandboxed: bool,
+    notes: Vec<String>,
+}
+
+impl Handed {
+    fn take(config: &Config) -> io::Result<Self> {
+        let mut handed = Self::default();
+        let mut list: Vec<Listening> = Vec::new();
+        if let Some(mut before) = upgrade::inherited()? {
+            handed.sandboxed = before.sandboxed;
+            list.append(&mut before.listening);
+            handed.before = Some(before);
+        }
+        list.extend(systemd::activated()?.into_iter().map(|(listening, _)| listening));
+        let wanted = |address: &Address| {
+            config.listeners.iter().any(|listener| listener.address == *address)
+                || config.admin.listen.contains(address)
+        };
+        for listening in list {
+            if wanted(&listening.address) {
+                handed.sockets.push((listening.address, listening.fd));
+            } else {
+                handed.notes.push(format!(
+                    "{} was handed over, but nothing in the configuration listens there: it is closed",
+                    listening.address
+                ));
+            }
+        }
+        Ok(handed)
+    }
+}
+
 /// Turns signals into orders, on a thread of its own that ends with the process.
 fn obey(mut signals: Signals, handle: Handle) {
     thread::spawn(move || {
@@ -91,6 +158,11 @@ fn obey(mut signals: Signals, handle: Handle) {
             if signal == SIGHUP {
                 if !handle.reload(tell_reload) {
                     complain("reload: too many orders wait already");
+                }
+            } else if signal == SIGUSR2 {
+                complain("upgrade: starting the new version");
+                if !handle.upgrade(tell_upgrade) {
+                    complain("upgrade: too many orders wait already");
                 }
             } else if draining {
                 handle.kill();
@@ -103,6 +175,16 @@ fn obey(mut signals: Signals, handle: Handle) {
             }
         }
     });
+}
+
+/// Says how an upgrade went.
+fn tell_upgrade(result: Result<u32, String>) {
+    match result {
+        Ok(process) => {
+            complain(&format!("upgrade: process {process} serves; this one finishes what is in progress"))
+        }
+        Err(why) => complain(&format!("upgrade: {why}")),
+    }
 }
 
 /// Says how a reload went.

@@ -77,7 +77,7 @@ fn explain_says_what_happens_and_why() {
         ("GET", "http://127.0.0.1:8081/", ""),
     ] {
         let from = (!from.is_empty()).then(|| from.parse().unwrap());
-        let answer = explain::http(&config, &Url::parse(url).unwrap(), from, method);
+        let answer = explain::http(&config, None, &Url::parse(url).unwrap(), from, method);
         found += &format!("{}exit {}\n\n", answer.text, u8::from(!answer.is_served));
     }
     compare("explain.txt", include_str!("explain.txt"), &found);

@@ -4,6 +4,7 @@
 //! no mistake was noted: where a value is wrong a stand-in is taken and checking goes on. It owns the `Config` while it
 //! grows. Always true: pools are read first, so that every name of a pool can be replaced by its id.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::did_you_mean;
-use super::model::{Config, Dns, Engine, Limits, Listener, Serves, Workers};
+use super::model::{Config, Dns, Engine, Limits, Listener, Process, Sandbox, Serves, Workers};
 use super::raw::{At, Entry, Notes, Table, Value};
 use super::values::{self, Listen};
 use super::world::World;
@@ -51,8 +52,10 @@ pub(super) fn check<'t>(
         pools: HashMap::new(),
         pools_used: Vec::new(),
         listening: Vec::new(),
+        files_read: RefCell::default(),
     };
     checker.document(&document);
+    checker.config.files.read = checker.files_read.take();
     checker.config
 }
 
@@ -68,6 +71,8 @@ struct Checker<'t, 'w> {
     pools_used: Vec<bool>,
     /// Addresses so far, with their places and whether they take IPv4 besides IPv6.
     listening: Vec<(Address, bool, At)>,
+    /// Paths of files so far.
+    files_read: RefCell<Vec<PathBuf>>,
 }
 
 impl<'t> Checker<'t, '_> {
@@ -80,6 +85,7 @@ impl<'t> Checker<'t, '_> {
         self.dns(document);
         self.workers(document);
         self.admin(document);
+        self.process(document);
         document.finish();
 
         let pools = pools.map_or_else(Vec::new, |entry| self.blocks(entry, "pool", "web"));
@@ -184,6 +190,28 @@ impl<'t> Checker<'t, '_> {
         table.finish();
     }
 
+    fn process(&mut self, document: &Table<'t>) {
+        let Some(table) = document.table("process", "write [process] and the keys below it") else { return };
+        let name = |key| {
+            let value = table.get(key)?;
+            let text = value.text()?;
+            if text.is_empty() || text.contains([':', '\0', '\n']) {
+                let advice = format!("write {key} = \"ringgate\"");
+                value.mistake(format!("\"{}\" is no name of a {key}", text.escape_debug()), advice);
+                return None;
+            }
+            Some(text.to_owned())
+        };
+        let (user, group) = (name("user"), name("group"));
+        if let (None, Some(value)) = (table.get("user"), table.get("group")) {
+            value.mistake("a group without a user", "name the user too: user = \"ringgate\"");
+        }
+        let words = [("auto", Sandbox::Auto), ("on", Sandbox::On), ("off", Sandbox::Off)];
+        let sandbox = table.get("sandbox").and_then(|value| value.word(&words)).unwrap_or_default();
+        self.config.process = Process { user, group, sandbox };
+        table.finish();
+    }
+
     /// The addresses of a block. A stand-in for "every address" says that it takes IPv4 besides IPv6.
     fn listen(&mut self, block: &Table<'t>) -> Vec<(Address, bool)> {
         let Some(value) = block.get("listen") else {
@@ -248,7 +276,9 @@ impl<'t> Checker<'t, '_> {
             value.mistake("the name of a file is missing", "write its path");
             return None;
         }
-        Some(self.folder.join(text))
+        let path = self.folder.join(text);
+        self.files_read.borrow_mut().push(path.clone());
+        Some(path)
     }
 
     /// The optional path of a key.

@@ -66,6 +66,11 @@ pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
     }
 }
 
+/// Reads a time such as `1m30s`, as the configuration writes it; else what is wrong and what to write.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    values::duration(text).map_err(|fault| format!("{}: {}", fault.what, fault.advice))
+}
+
 /// Checks a text. `file_name` is shown in mistakes, and its folder is where relative paths begin; `world` is what files
 /// and host names are looked up in.
 pub fn parse_in(text: &str, file_name: &str, world: &dyn World) -> Result<Loaded, Mistakes> {

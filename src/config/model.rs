@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[dns]`.
     pub dns: Dns,
+    /// `[process]`.
+    pub process: Process,
+    /// Files and folders that the configuration names.
+    pub files: Files,
 }
 
 /// `[dns]`: how host names of servers are resolved.
@@ -509,6 +514,38 @@ pub enum Engine {
     IoUring,
     /// epoll.
     Epoll,
+}
+
+/// `[process]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Who the process becomes when it was started as root: a name, or a number.
+    pub user: Option<String>,
+    /// Its group instead of the user's own: a name, or a number.
+    pub group: Option<String>,
+    /// Whether the process gives up what it does not need.
+    pub sandbox: Sandbox,
+}
+
+/// Whether the process gives up what it does not need after its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel lets it; what it does not is told.
+    #[default]
+    Auto,
+    /// Wholly, or the process does not start.
+    On,
+    /// Not at all.
+    Off,
+}
+
+/// Files and folders that the configuration names, besides listening sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Those that are read: certificates, keys, authorities, answers, error pages.
+    pub read: Vec<PathBuf>,
+    /// Those that are written.
+    pub written: Vec<PathBuf>,
 }
 
 /// True when `ip` lies in one of the networks (an IPv4-mapped IPv6 address counts as IPv4).

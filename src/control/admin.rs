@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
@@ -33,7 +33,18 @@ use crate::worker::spawn::StartError;
 const EFFECT_FIELD: &str = "x-ringgate";
 
 /// The sockets of the admin listeners, open and not served yet.
-pub(super) struct Doors(Vec<(Address, Door)>);
+pub struct Doors(Vec<(Address, Door)>);
+
+/// Second descriptors of the admin sockets, for a new version of the program.
+#[derive(Debug, Default)]
+pub struct Copies(Vec<(Address, OwnedFd)>);
+
+impl Copies {
+    /// Copies of the copies.
+    pub fn take_copies(&self) -> io::Result<Inherited> {
+        self.0.iter().map(|(address, fd)| Ok((address.clone(), fd.try_clone()?))).collect()
+    }
+}
 
 impl Doors {
     /// Opens them. Errors: what the kernel refuses, with advice.
@@ -54,10 +65,9 @@ impl Doors {
     }
 
     /// Second descriptors, with their addresses.
-    #[allow(dead_code)]
-    pub(super) fn copies(&self) -> Inherited {
+    pub(super) fn copies(&self) -> Copies {
         let copy = |(address, door): &(Address, Door)| Some((address.clone(), door.copy().ok()?));
-        self.0.iter().filter_map(copy).collect()
+        Copies(self.0.iter().filter_map(copy).collect())
     }
 
     /// Accepts on the control thread's runtime, until the thread ends.
@@ -88,37 +98,26 @@ async fn accept(address: &Address, door: Door, state: Rc<State>, places: Arc<Sem
             Listener::Unix(UnixListener::from_std(socket)?)
         }
     };
+    let mut left = state.left.subscribe();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = left.wait_for(|left| *left) => {
+                // Another process accepts from it: its file stays.
+                door.leave();
+                return Ok(());
+            }
+        };
         let state = state.clone();
-        match &listener {
-            Listener::Tcp(listener) => match listener.accept().await {
-                Ok((stream, _)) => {
-                    let tls = state.file().admin.tls.as_ref().map(|tls| TlsAcceptor::from(tls.rustls()));
-                    tokio::task::spawn_local(async move {
-                        let _place = place;
-                        match tls {
-                            None => connection(stream, state, false).await,
-                            Some(acceptor) => {
-                                let handshake = tokio::time::timeout(ADMIN_TIME, acceptor.accept(stream));
-                                if let Ok(Ok(stream)) = handshake.await {
-                                    connection(stream, state, false).await;
-                                }
-                            }
-                        }
-                    });
-                }
-                Err(_) => tokio::time::sleep(crate::limits::ACCEPT_AGAIN_TIME).await,
-            },
-            Listener::Unix(listener) => match listener.accept().await {
-                Ok((stream, _)) => {
-                    tokio::task::spawn_local(async move {
-                        let _place = place;
-                        connection(stream, state, true).await;
-                    });
-                }
-                Err(_) => tokio::time::sleep(crate::limits::ACCEPT_AGAIN_TIME).await,
-            },
+        match accepted {
+            Ok(stream) => {
+                tokio::task::spawn_local(async move {
+                    let _place = place;
+                    converse(stream, state).await;
+                });
+            }
+            Err(_) => tokio::time::sleep(crate::limits::ACCEPT_AGAIN_TIME).await,
         }
     }
 }
@@ -126,6 +125,33 @@ async fn accept(address: &Address, door: Door, state: Rc<State>, places: Arc<Sem
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+async fn converse(stream: Stream, state: Rc<State>) {
+    let tls = state.file().admin.tls.as_ref().map(|tls| TlsAcceptor::from(tls.rustls()));
+    match (stream, tls) {
+        (Stream::Unix(stream), _) => connection(stream, state, true).await,
+        (Stream::Tcp(stream), None) => connection(stream, state, false).await,
+        (Stream::Tcp(stream), Some(acceptor)) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(ADMIN_TIME, acceptor.accept(stream)).await {
+                connection(stream, state, false).await;
+            }
+        }
+    }
 }
 
 /// Serves one connection. `is_unix`: it came through a Unix socket, whose file rights decide who may.

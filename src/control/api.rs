@@ -19,8 +19,10 @@
 //! | `POST /v1/shutdown` | `{"in_s": N}`: stops, in-progress requests get so long |
 //! | `POST /v1/explain` | `{"url", "method", "from"}`: what would happen to a request |
 //! | `GET /metrics` | for Prometheus |
+//! | `GET /` | the dashboard |
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use hyper::body::Bytes;
 use hyper::{Method, Response, Uri};
 use serde_json::{Value, json};
 
+use super::dashboard;
 use super::live::Refusal;
 use super::state::{ReloadError, State};
 use super::views;
@@ -36,13 +39,14 @@ use crate::balance::Admin;
 use crate::config::model::{Config, Server};
 use crate::config::{self};
 use crate::limits::SESSIONS_LISTED_MAX;
-use crate::worker::shared::Orders;
+use crate::tell::explain;
+use crate::tell::url::Url;
 
 /// An answer, not yet written.
 pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
-    policy: Option<String>,
+    policy: Option<&'static str>,
     body: Bytes,
 }
 
@@ -53,6 +57,12 @@ impl Answer {
 
     fn text(status: u16, content_type: &'static str, body: String) -> Self {
         Self { status, content_type, policy: None, body: Bytes::from(body) }
+    }
+
+    fn page() -> Self {
+        let (page, policy) = dashboard::page();
+        let body = Bytes::from_static(page.as_bytes());
+        Self { status: 200, content_type: "text/html; charset=utf-8", policy: Some(policy), body }
     }
 
     /// An error: what, and what to do.
@@ -74,7 +84,7 @@ impl Answer {
             .header("X-Content-Type-Options", "nosniff")
             .header("X-Frame-Options", "DENY")
             .header("Referrer-Policy", "no-referrer");
-        if let Some(policy) = &self.policy {
+        if let Some(policy) = self.policy {
             response = response.header("Content-Security-Policy", policy);
         }
         if self.status == 401 {
@@ -95,6 +105,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let get = matches!(*method, Method::GET | Method::HEAD);
     match parts.as_slice() {
+        [""] if get => Answer::page(),
         ["metrics"] if get => metrics(state),
         ["v1", "status"] if get => Answer::json(&views::status(state)),
         ["v1", "listeners"] if get => Answer::json(&views::listeners(state)),
@@ -104,6 +115,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
         ["v1", "diff"] if get => Answer::json(&views::differences(&state.differences())),
         ["v1", "reload"] if *method == Method::POST => reload(state).await,
         ["v1", "shutdown"] if *method == Method::POST => shutdown(body, state),
+        ["v1", "explain"] if *method == Method::POST => explained(body, state),
         ["v1", "pools", pool, "servers"] if *method == Method::POST => add(pool, body, state).await,
         ["v1", "pools", pool, "servers", server] if *method == Method::PATCH => {
             change(pool, server, body, state).await
@@ -118,7 +130,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
 fn unknown(method: &Method, parts: &[&str]) -> Answer {
     let known = matches!(
         parts,
-        ["metrics"]
+        [""] | ["metrics"]
             | [
                 "v1",
                 "status"
@@ -190,8 +202,31 @@ fn shutdown(body: &[u8], state: &State) -> Answer {
             return Answer::error(400, "in_s is not a number of seconds up to 86400", "write {\"in_s\": 30}");
         }
     }
-    state.shared.order(Orders::Drain);
+    state.stop();
     Answer::json(&json!({ "stopping": true }))
+}
+
+fn explained(body: &[u8], state: &State) -> Answer {
+    let body = match object(body) {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let url = match body.get("url").and_then(Value::as_str).map(Url::parse) {
+        Some(Ok(url)) => url,
+        Some(Err(why)) => return Answer::error(400, &why, "send {\"url\": \"https://www.example.org/\"}"),
+        None => {
+            return Answer::error(400, "the url is missing", "send {\"url\": \"https://www.example.org/\"}");
+        }
+    };
+    let method = body.get("method").and_then(Value::as_str).unwrap_or("GET");
+    let from = match body.get("from").and_then(Value::as_str).map(str::parse::<IpAddr>) {
+        None => None,
+        Some(Ok(from)) => Some(from),
+        Some(Err(_)) => return Answer::error(400, "from is no address", "send {\"from\": \"192.0.2.1\"}"),
+    };
+    let edition = state.shared.edition();
+    let explained = explain::http(&edition.config, Some(&edition.balancer), &url, from, method);
+    Answer::json(&json!({ "text": explained.text, "served": explained.is_served }))
 }
 
 async fn change(pool: &str, server: &str, body: &[u8], state: &Rc<State>) -> Answer {

@@ -10,9 +10,13 @@
 mod admin;
 mod api;
 pub mod checks;
+mod dashboard;
+mod handover;
 mod live;
 mod names;
 mod state;
+pub mod systemd;
+pub mod upgrade;
 mod views;
 
 use std::future::Future;
@@ -58,6 +62,10 @@ enum Order {
     Reload(Reply<Result<Applied, ReloadError>>),
     /// Use another configuration.
     Replace(Box<Config>, Reply<Result<Applied, ReloadError>>),
+    /// Start the program's present file with the listening sockets, and drain once it serves.
+    Upgrade(Reply<Result<u32, String>>),
+    /// Begin to stop.
+    Drain,
     /// End the thread: the workers have ended.
     End,
 }
@@ -78,9 +86,18 @@ impl Handle {
         self.orders.try_send(Order::Reload(Box::new(reply))).is_ok()
     }
 
+    /// Starts the program's present file with the listening sockets of this process, and drains once it serves. `reply`
+    /// gets the number of the new process, or why there is none (then nothing has changed). The answer is false when too
+    /// many orders wait already.
+    pub fn upgrade(&self, reply: impl FnOnce(Result<u32, String>) + Send + 'static) -> bool {
+        self.orders.try_send(Order::Upgrade(Box::new(reply))).is_ok()
+    }
+
     /// Begins to stop: no new connections, what is in progress is finished, for at most `[limits] drain`.
     pub fn drain(&self) {
-        self.shared.order(Orders::Drain);
+        if self.orders.try_send(Order::Drain).is_err() {
+            self.shared.order(Orders::Drain);
+        }
     }
 
     /// Ends everything at once.
@@ -176,7 +193,7 @@ pub fn start_from(
     let handle = Handle { orders, shared: shared.clone() };
     let body = move || {
         let main = async move {
-            let state = Rc::new(State::new(file, origin, shared, engine));
+            let state = Rc::new(State::new(file, origin, shared, engine, admin.copies()));
             serve(state, admin, taken).await;
         };
         block_on(engine, main);
@@ -209,6 +226,7 @@ async fn serve(state: Rc<State>, admin: admin::Doors, mut orders: mpsc::Receiver
     state.begin();
     admin.serve(&state);
     tokio::task::spawn_local(watch(state.clone()));
+    tokio::task::spawn_local(handover::watchdog(state.clone()));
     while let Some(order) = orders.recv().await {
         let state = state.clone();
         match order {
@@ -218,6 +236,10 @@ async fn serve(state: Rc<State>, admin: admin::Doors, mut orders: mpsc::Receiver
             Order::Replace(config, reply) => {
                 tokio::task::spawn_local(async move { reply(state.replace(*config).await) });
             }
+            Order::Upgrade(reply) => {
+                tokio::task::spawn_local(async move { reply(handover::upgrade(&state).await) });
+            }
+            Order::Drain => state.stop(),
             Order::End => break,
         }
     }

@@ -12,20 +12,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
-use super::Origin;
+use super::admin::Copies;
 use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
 use super::names::{self as dns_names, Names};
+use super::{Origin, systemd};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
 use crate::config::{self, Loaded};
 use crate::ids::{PoolId, ServerId};
 use crate::limits::TAKE_TIME;
+use crate::sandbox;
 use crate::worker::edition::{Doors, Edition, Inherited};
-use crate::worker::shared::Shared;
+use crate::worker::shared::{Orders, Shared};
 use crate::worker::spawn::{EngineInUse, fit_descriptors};
 
 /// What a change led to.
@@ -76,13 +78,23 @@ pub struct State {
     checks: RefCell<Checks>,
     /// Which names are resolved.
     names: Names,
+    /// The admin sockets, for a new version of the program.
+    pub admin_doors: Copies,
+    /// Turns true when another process accepts from the listening sockets.
+    pub left: watch::Sender<bool>,
     /// Held while a change is applied.
     turn: Mutex<()>,
 }
 
 impl State {
     /// For workers that run by `file`.
-    pub fn new(file: Arc<Config>, origin: Origin, shared: Arc<Shared>, engine: EngineInUse) -> Self {
+    pub fn new(
+        file: Arc<Config>,
+        origin: Origin,
+        shared: Arc<Shared>,
+        engine: EngineInUse,
+        admin_doors: Copies,
+    ) -> Self {
         let stamps = RefCell::new(stamps(&file));
         let checks = RefCell::new(Checks::new(shared.clone()));
         Self {
@@ -96,6 +108,8 @@ impl State {
             stamps,
             checks,
             names: Names::default(),
+            admin_doors,
+            left: watch::Sender::new(false),
             turn: Mutex::new(()),
         }
     }
@@ -112,16 +126,32 @@ impl State {
 
     /// Loads the file again. If it is wrong nothing changes.
     pub async fn reload(self: &Rc<Self>) -> Result<Applied, ReloadError> {
+        systemd::reloading();
+        let result = self.load().await;
+        let edition = self.shared.edition().number;
+        systemd::ready(&match &result {
+            Ok(_) => format!("serving edition {edition}"),
+            Err(_) => format!("serving as before (edition {edition}): the changed configuration was refused"),
+        });
+        result
+    }
+
+    async fn load(self: &Rc<Self>) -> Result<Applied, ReloadError> {
         let Some(file) = self.origin.file.clone() else {
             return Err(ReloadError::Refused(
                 "there is no file to reload: the process was started without one".into(),
             ));
         };
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        let Loaded { mut config, warnings } =
-            loaded.map_err(|_| ReloadError::Refused("reading the file failed".into()))?.map_err(
-                |mistakes| ReloadError::Mistakes(mistakes.0.iter().map(|one| one.render(false)).collect()),
-            )?;
+        let Loaded { mut config, warnings } = loaded
+            .map_err(|_| ReloadError::Refused("reading the file failed".into()))?
+            .map_err(|mistakes| {
+                let mut list: Vec<String> = mistakes.0.iter().map(|one| one.render(false)).collect();
+                let forbidden = std::io::Error::from_raw_os_error(nix::libc::EACCES).to_string();
+                let advice = sandbox::advice().filter(|_| list.iter().any(|text| text.contains(&forbidden)));
+                list.extend(advice.map(str::to_owned));
+                ReloadError::Mistakes(list)
+            })?;
         self.origin.adjust(&mut config);
         let mut applied = self.replace(config).await?;
         applied.notes.extend(warnings.iter().map(|warning| warning.render(false)));
@@ -166,7 +196,7 @@ impl State {
     /// Has all workers use a configuration, and waits until they do.
     async fn publish(&self, config: Config) -> Result<u64, ReloadError> {
         let before = self.shared.edition();
-        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), Inherited::new())
+        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), &Inherited::new())
             .map_err(|error| ReloadError::Refused(error.to_string()))?;
         let edition = self.shared.publish(before.next(Arc::new(config), doors));
         self.checks.borrow_mut().follow(&edition);
@@ -233,6 +263,12 @@ impl State {
         self.checks.borrow().counts()
     }
 
+    /// Begins to stop.
+    pub fn stop(&self) {
+        systemd::stopping();
+        self.shared.order(Orders::Drain);
+    }
+
     /// Where the process and the file disagree.
     pub fn differences(&self) -> Vec<live::Difference> {
         let edition = self.shared.edition();
@@ -289,6 +325,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<String> {
     note(old.workers.count == new.workers.count, "[workers] count");
     note(old.workers.engine == new.workers.engine, "[workers] engine");
     note(old.admin.listen == new.admin.listen, "[admin] listen");
+    note(old.process == new.process, "[process]");
     notes
 }
 
@@ -296,6 +333,7 @@ fn keep_what_is_fixed(old: &Config, new: &mut Config) {
     new.limits.memory_max = old.limits.memory_max;
     new.workers = old.workers;
     new.admin.listen.clone_from(&old.admin.listen);
+    new.process.clone_from(&old.process);
 }
 
 /// What differs between two configurations, for people.

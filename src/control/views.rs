@@ -4,18 +4,18 @@
 //! are added, never renamed; nothing secret is in them.
 
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use super::checks::CheckView;
+use super::handover;
 use super::live::{Difference, Name};
 use super::state::State;
 use crate::balance::ServerView;
 use crate::clock;
 use crate::config::model::{Balance, Block, Config};
 use crate::counters::Count;
-use crate::limits::TAKE_TIME;
 use crate::worker::edition::Edition;
 use crate::worker::shared::{Ask, SessionView};
 
@@ -135,19 +135,8 @@ pub async fn sessions(state: &State, limit: usize) -> Value {
         Ask::Sessions(limit, Box::new(move |views| _ = tell.send(views)))
     });
     drop(tell);
-    let mut views: Vec<SessionView> = Vec::new();
-    let mut workers = state.shared.workers();
-    let until = clock::now() + TAKE_TIME;
-    while workers > 0 && clock::now() < until {
-        match told.try_recv() {
-            Ok(more) => {
-                views.extend(more);
-                workers -= 1;
-            }
-            Err(mpsc::TryRecvError::Disconnected) => break,
-            Err(mpsc::TryRecvError::Empty) => tokio::time::sleep(Duration::from_millis(1)).await,
-        }
-    }
+    let lists = handover::answers(&told, state.shared.workers()).await;
+    let mut views: Vec<SessionView> = lists.into_iter().flatten().collect();
     views.sort_by_key(|view| std::cmp::Reverse(view.age));
     views.iter().take(limit).map(session).collect()
 }

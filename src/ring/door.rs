@@ -77,7 +77,7 @@ impl Door {
     }
 
     /// Lets go of it without an end of the socket: another process accepts from it, and its file stays.
-    pub(super) fn leave(self) {
+    pub fn leave(self) {
         if let Kind::Shared(shared) = self.kind {
             shared.left.store(true, Ordering::Relaxed);
             drop(Shared::release(shared));

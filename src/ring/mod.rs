@@ -18,6 +18,7 @@
 mod door;
 pub mod epoll;
 mod host;
+mod inherit;
 mod lend;
 pub mod sim;
 mod socket;
@@ -29,8 +30,9 @@ use std::io;
 pub use self::door::{Door, check_free};
 pub use self::epoll::Epoll;
 pub use self::host::{cores, pin, prefer_small_pages};
+pub use self::inherit::{Listening, inherit, inherit_listening, inheritable};
 pub use self::sys::raise_open_files;
-pub use self::uring::{Uring, probe};
+pub use self::uring::{Uring, probe, restricts};
 use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
 use crate::ids::{ListenerId, SockId};

@@ -27,7 +27,7 @@ use io_uring::{EnterFlags, IoUring, opcode, squeue};
 
 use self::accept::Listener;
 use self::complete::{Completion, Kind, word};
-pub use self::setup::{Tuning, probe};
+pub use self::setup::{Tuning, probe, restricts};
 use super::lend::{BUFFER_GROUP, Buffers, Gather, Sends};
 use super::socket::{End, Phase, Socket, Table};
 use super::{Done, Door, Failure, Io, ListenOptions, Wake, sys};

@@ -38,6 +38,9 @@ impl HttpSession {
         {
             return if self.phase == Phase::Tunnel { Followed::Never } else { Followed::Later };
         }
+        if let Some(exchange) = &mut self.exchange {
+            exchange.route = exchange.route.and_then(|route| moves.route(self.site, route));
+        }
         self.site = site;
         Followed::Yes
     }

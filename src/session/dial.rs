@@ -98,6 +98,12 @@ pub struct Dial {
     tried: ArrayVec<ServerId, ATTEMPTS_MAX>,
     last_failure: Option<Close>,
     queued: bool,
+    /// When a server was picked for the last attempt.
+    pub picked: Moment,
+    /// When the connection to it stood.
+    pub connected: Moment,
+    /// The server of the last attempt, and whether its connection was kept from an earlier exchange.
+    pub last: Option<(ServerId, bool)>,
 }
 
 impl Dial {
@@ -111,6 +117,9 @@ impl Dial {
             tried: ArrayVec::new_const(),
             last_failure: None,
             queued: false,
+            picked: Moment::NEVER,
+            connected: Moment::NEVER,
+            last: None,
         }
     }
 
@@ -123,8 +132,14 @@ impl Dial {
             link.claim.moved_to(server);
         }
         self.pool = pool;
+        self.last = self.last.and_then(|(server, reused)| Some((moves.server(server)?, reused)));
         self.tried = self.tried.iter().filter_map(|server| moves.server(*server)).collect();
         true
+    }
+
+    /// Attempts after the first.
+    pub const fn retries(&self) -> u32 {
+        self.attempts.saturating_sub(1)
     }
 
     /// True while it waits for a place at a full server.
@@ -160,6 +175,7 @@ impl Dial {
         *around.next_leg += 1;
         self.attempts += 1;
         let server = claim.server;
+        (self.picked, self.connected, self.last) = (cx.now, Moment::NEVER, Some((server, false)));
         if !self.tried.contains(&server) {
             let _ = self.tried.try_push(server);
         }
@@ -211,6 +227,8 @@ impl Dial {
                 link.conn = conn;
                 link.stage = Stage::Open;
                 link.reused = true;
+                self.connected = cx.now;
+                self.last = Some((link.server, true));
             }
             Event::Refused(_, errno) => return Err(refusal(errno)),
             Event::Received(_, chain) => {
@@ -238,6 +256,7 @@ impl Dial {
     fn on_connected(&mut self, around: &mut Around<'_>, cx: &mut Cx<'_>) -> Result<(), Close> {
         let Some(link) = &mut self.link else { return Ok(()) };
         cx.counters.add(Count::ServerConnects, 1);
+        self.connected = cx.now;
         let pool = &cx.config.pools[self.pool.index()];
         link.stage = Stage::Open;
         if let Some(version) = pool.send_proxy {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::buf::Chunk;
+use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::Pool as ServerPool;
 use crate::counters::Count;
@@ -78,6 +79,20 @@ pub struct Exchange {
     pub started: bool,
     /// The end of the connection ends the answer: cut, it looks complete unless the connection is reset.
     pub until_close: bool,
+    /// Index of the route within the block; `None` when a reload removed it.
+    pub route: Option<u32>,
+    /// When the head's first byte came, and when it was complete.
+    pub begun: Moment,
+    /// See `begun`.
+    pub asked: Moment,
+    /// When the head of the answer was complete.
+    pub answered: Moment,
+    /// The status of the answer; 0 before it.
+    pub status: u16,
+    /// Bytes of the request so far, its head included; of a tunnel's client too.
+    pub bytes_in: u64,
+    /// Bytes of the answer so far, its head included; of a tunnel's server too.
+    pub bytes_out: u64,
     /// Changes to the answer's fields.
     rules: Option<Arc<FieldRules>>,
     method: Method,
@@ -118,6 +133,13 @@ impl Exchange {
             started: false,
             until_close: false,
             // Shared between workers: touched only where there are rules.
+            route: None,
+            begun: Moment::NEVER,
+            asked: Moment::NEVER,
+            answered: Moment::NEVER,
+            status: 0,
+            bytes_in: request.head_bytes as u64,
+            bytes_out: 0,
             rules: (!rules.is_empty()).then(|| rules.clone()),
             method: request.method,
             version: request.version,
@@ -232,6 +254,7 @@ impl Exchange {
         if moved.bytes > 0 {
             link.active = cx.now;
             self.body_bytes += moved.bytes;
+            self.bytes_in += moved.bytes;
             if self.body_bytes > self.body_bytes_max {
                 return Err(Close::BodyTooLarge);
             }
@@ -288,6 +311,7 @@ impl Exchange {
                     return stop;
                 }
                 self.started = true;
+                (self.status, self.answered) = (101, cx.now);
                 self.answer = Answer::Complete;
                 cx.counters.add(Count::Upgrades, 1);
                 HeadStep::Switched
@@ -335,6 +359,7 @@ impl Exchange {
         self.answer = if body.is_done() { Answer::Complete } else { Answer::Body };
         self.answer_body = body;
         self.answer_out = out;
+        (self.status, self.answered) = (response.status, cx.now);
         count_status(response.status, cx);
         if let Some(link) = &self.dial.link {
             note_answer(link, self.dial.pool, response.status, cx);
@@ -354,7 +379,7 @@ impl Exchange {
 
     /// Queues a head for the client; on failure says why.
     fn write_head(
-        &self,
+        &mut self,
         response: &Response<'_>,
         relay: &Relay<'_>,
         around: &mut Around<'_>,
@@ -369,6 +394,7 @@ impl Exchange {
             return Some(HeadStep::Bad);
         };
         head.filled(written);
+        self.bytes_out += written as u64;
         push_or_copy(&mut around.front.outbox, head, cx.pool);
         None
     }
@@ -380,6 +406,7 @@ impl Exchange {
         let moved = relay(&mut self.answer_body, self.answer_out, from, to, window, flying, cx.pool)
             .map_err(|_| Close::ServerTruncated)?;
         cx.starved |= moved.starved;
+        self.bytes_out += moved.bytes;
         if !self.answer_body.is_done() && link.conn.is_eof() && link.conn.inbox.is_empty() {
             let ended = matches!(self.answer_body, BodyIn::UntilClose) && !link.conn.is_truncated();
             if !ended {

@@ -22,14 +22,13 @@ use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, OUTBOX_PAGES_MAX};
 use crate::net::Ends;
 use crate::tls::{Pipe, TlsError};
 
-use super::answers::Own;
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
 use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
-use super::{Cx, Event, Leg, Op};
+use super::{Cx, Event, Leg};
 use crate::buf::Chain;
 
 /// Where the connection is.
@@ -69,15 +68,17 @@ pub struct HttpSession {
     /// Bytes that passed on the client's connection, both ways, and what it was when progress was last judged.
     pub(super) moved: u64,
     pub(super) judged: u64,
-    lingered: u64,
+    pub(super) lingered: u64,
     /// The connection ends after the exchange in progress.
     pub(super) closing: bool,
     /// The client announced the end itself and owes nothing: no lingering.
     pub(super) client_ends: bool,
     /// The end of the connection ends the answer that is leaving: cut, it would look complete.
-    until_close: bool,
+    pub(super) until_close: bool,
     /// A part of a head came.
     pub(super) head_begun: bool,
+    /// When that was.
+    pub(super) head_since: Moment,
     /// Bytes of a request may follow that nobody is going to read.
     pub(super) owing: bool,
     pub(super) method: Method,
@@ -103,6 +104,7 @@ impl HttpSession {
             client_ends: false,
             until_close: false,
             head_begun: false,
+            head_since: Moment::NEVER,
             owing: true,
             method: Method::Get,
             version: Version::Http11,
@@ -134,6 +136,7 @@ impl HttpSession {
             Event::Sent(Leg::Front, chain, bytes) => {
                 cx.counters.add(Count::BytesOut, bytes as u64);
                 self.moved += bytes as u64;
+                self.count_tunnel(0, bytes as u64);
                 self.front.sent(chain, bytes, cx.pool);
                 if self.phase == Phase::Head && self.requests > 0 && !self.head_begun {
                     // Unused since the answer left, not since it was queued.
@@ -238,6 +241,7 @@ impl HttpSession {
         if !matches!(self.phase, Phase::Flush | Phase::Linger) {
             self.moved += bytes;
         }
+        self.count_tunnel(bytes, 0);
         if let Err(error) = self.front.received(chain, cx.pool) {
             self.on_tls_error(&error, cx);
         }
@@ -259,7 +263,8 @@ impl HttpSession {
         }
         let close = if self.phase == Phase::Handshake { Close::TlsHandshake } else { Close::TlsBroken };
         cx.counters.close(close);
-        self.drop_exchange(cx);
+        self.note_cut(close, cx);
+        self.drop_exchange(close, cx);
         // An alert may be waiting: it leaves, then the connection ends.
         self.front.inbox.clear(cx.pool);
         self.flush(false);
@@ -296,9 +301,12 @@ impl HttpSession {
         self.exchange = Some(exchange);
         match outcome {
             Outcome::Going => {}
-            Outcome::Complete => self.next_request(cx),
+            Outcome::Complete => {
+                self.note_exchange(Close::Done, None, cx);
+                self.next_request(cx);
+            }
             Outcome::AnsweredEarly => {
-                self.drop_exchange(cx);
+                self.drop_exchange(Close::Done, cx);
                 self.flush(true);
             }
             Outcome::Switched => {
@@ -429,21 +437,10 @@ impl HttpSession {
         }
         if !self.head_begun {
             self.head_begun = true;
+            self.head_since = cx.now;
             self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         }
         self.front.is_eof() && self.leave(cx)
-    }
-
-    /// The client asks nothing more: what is queued for it still leaves.
-    fn leave(&mut self, cx: &mut Cx<'_>) -> bool {
-        let close = if self.head_begun { Close::ClientGone } else { Close::ClientClosed };
-        if self.front.is_flushed() {
-            self.end(close, cx);
-            return false;
-        }
-        cx.counters.close(close);
-        self.flush(false);
-        true
     }
 
     /// Waits for the next request.
@@ -464,74 +461,6 @@ impl HttpSession {
         }
     }
 
-    fn drop_exchange(&mut self, cx: &mut Cx<'_>) {
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.abandon(cx);
-        }
-        self.deadlines.clear(Timer::Server);
-    }
-
-    /// Every failure of a request comes here: picks the answer, marks the connection, records the reason.
-    pub(super) fn fail(&mut self, close: Close, cx: &mut Cx<'_>) {
-        if self.phase == Phase::Tunnel {
-            // A broken side is shown to the other as broken.
-            cx.counters.close(close);
-            self.drop_exchange(cx);
-            return self.leave_with(Op::Reset(Leg::Front), cx);
-        }
-        let started = self.exchange.as_ref().is_some_and(|exchange| exchange.started);
-        let status = if started || self.front.is_deaf() { None } else { close.status() };
-        let Some(status) = status else {
-            let at_once = self.until_close || self.phase == Phase::Tunnel;
-            if at_once || self.front.is_deaf() || self.front.is_flushed() {
-                return self.end(close, cx);
-            }
-            // What is queued still leaves: it may be of an earlier, complete answer. The cut shows in the framing.
-            cx.counters.close(close);
-            self.drop_exchange(cx);
-            return self.flush(self.owing);
-        };
-        self.drop_exchange(cx);
-        let page = self.site(cx).error_pages.get(&status);
-        let own = page.map_or(Own::Status(status), Own::Page);
-        if matches!(self.answer(&own, cx), Begun::Starved) {
-            self.end(Close::NoMemory, cx);
-        } else {
-            cx.counters.close(close);
-        }
-    }
-
-    /// Lets what is queued leave, then ends; with `linger` what the client still sends is read and dropped for a while.
-    pub(super) fn flush(&mut self, linger: bool) {
-        self.phase = Phase::Flush;
-        self.client_ends = !linger;
-        self.deadlines.clear(Timer::Client);
-        self.deadlines.clear(Timer::Progress);
-        if linger {
-            self.front.shut_when_flushed();
-        } else {
-            self.front.say_goodbye();
-        }
-    }
-
-    fn run_flush(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.lingered += self.front.inbox.len() as u64;
-        self.front.inbox.clear(cx.pool);
-        if self.front.is_deaf() || (self.client_ends && self.front.is_finished()) {
-            self.close(cx);
-        }
-        false
-    }
-
-    fn run_linger(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.lingered += self.front.inbox.len() as u64;
-        self.front.inbox.clear(cx.pool);
-        if self.front.is_eof() || self.lingered > LINGER_BYTES_MAX {
-            self.close(cx);
-        }
-        false
-    }
-
     fn run_tunnel(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
         let Some(link) = &mut exchange.dial.link else { return false };
@@ -542,55 +471,5 @@ impl HttpSession {
             self.end(Close::TunnelDone, cx);
         }
         false
-    }
-
-    /// Ends at once, without an answer.
-    pub(super) fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        cx.counters.close(close);
-        // A broken side of a tunnel is shown to the other as broken.
-        let cut = self.until_close && (self.exchange.is_some() || !self.front.is_flushed())
-            || self.phase == Phase::Tunnel && close == Close::ServerTruncated;
-        if let (Phase::Tunnel, Close::ClientReset, Some(exchange)) = (self.phase, close, &mut self.exchange) {
-            exchange.dial.cut(cx);
-        }
-        self.drop_exchange(cx);
-        self.leave_with(if cut { Op::Reset(Leg::Front) } else { Op::Close(Leg::Front) }, cx);
-    }
-
-    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
-        self.leave_with(Op::Close(Leg::Front), cx);
-    }
-
-    fn leave_with(&mut self, op: Op, cx: &mut Cx<'_>) {
-        self.front.clear(cx.pool);
-        self.phase = Phase::Closed;
-        self.deadlines = Deadlines::default();
-        cx.ops.push(op);
-    }
-
-    fn client_lost(&mut self, cx: &mut Cx<'_>) {
-        let close = match self.phase {
-            Phase::Head if !self.head_begun && self.front.inbox.is_empty() => Close::ClientClosed,
-            Phase::Flush | Phase::Linger => Close::Done,
-            _ => Close::ClientReset,
-        };
-        if self.phase == Phase::Tunnel
-            && let Some(exchange) = &mut self.exchange
-        {
-            exchange.dial.cut(cx);
-        }
-        self.end(close, cx);
-    }
-
-    fn on_drain(&mut self, cx: &mut Cx<'_>) {
-        // A connection that never asked anything has its first request on the way: it gets its answer.
-        if self.phase == Phase::Head && self.requests > 0 && !self.head_begun && self.front.inbox.is_empty() {
-            cx.counters.close(Close::Drained);
-            self.flush(true);
-        }
-        self.closing = true;
     }
 }

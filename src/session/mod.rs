@@ -17,10 +17,12 @@ mod about;
 pub mod answers;
 pub mod conn;
 pub mod dial;
+mod end;
 pub mod exchange;
 pub mod http;
 mod late;
 pub mod moves;
+mod record;
 pub mod relay;
 mod request;
 pub mod tcp;
@@ -30,6 +32,7 @@ pub mod timers;
 
 use std::net::SocketAddr;
 
+use crate::access::Access;
 use crate::balance::{Balancer, Waiter};
 use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
@@ -161,6 +164,8 @@ pub struct Cx<'a> {
     pub pool: &'a mut Pool,
     /// Where wishes are written down.
     pub ops: &'a mut Vec<Op>,
+    /// Where exchanges that are over are written down.
+    pub accesses: &'a mut Vec<Access>,
     /// The `Date` field's value (IMF-fixdate), at most a second old.
     pub date: &'a str,
     /// Random bits, new for every event.

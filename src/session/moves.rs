@@ -18,6 +18,8 @@ pub struct Moves {
     doors: Vec<Option<u32>>,
     listeners: Vec<Option<u32>>,
     http: Vec<Option<u32>>,
+    /// By old block, then by old route.
+    routes: Vec<Vec<Option<u32>>>,
     tcp: Vec<Option<u32>>,
     pools: Vec<Option<u32>>,
     servers: Vec<Option<u32>>,
@@ -64,6 +66,11 @@ impl Moves {
         let name = |at: usize| old.http[at].name.as_str();
         let mut http = successors(old.http.len(), new.http.len(), name, |at| new.http[at].name.as_str());
         drop_unless(&mut http, |from, to| same_http(&old.http[from], &new.http[to]));
+        let routes = (0..old.http.len()).map(|from| match http[from] {
+            Some(to) => same_routes(&old.http[from], &new.http[to as usize]),
+            None => Vec::new(),
+        });
+        let routes = routes.collect();
         let name = |at: usize| old.tcp[at].name.as_str();
         let mut tcp = successors(old.tcp.len(), new.tcp.len(), name, |at| new.tcp[at].name.as_str());
         drop_unless(&mut tcp, |from, to| same_tcp(&old.tcp[from], &new.tcp[to]));
@@ -81,7 +88,7 @@ impl Moves {
                 })
             })
             .collect();
-        Self { doors, listeners, http, tcp, pools, servers, same_wire }
+        Self { doors, listeners, http, routes, tcp, pools, servers, same_wire }
     }
 
     /// The successor of a listening socket, whatever block it leads to now.
@@ -97,6 +104,11 @@ impl Moves {
     /// The successor of an `[http]` block.
     pub fn http(&self, id: HttpId) -> Option<HttpId> {
         self.http.get(id.index()).copied().flatten().map(HttpId)
+    }
+
+    /// The successor of a route: the one with the same host and path.
+    pub fn route(&self, http: HttpId, route: u32) -> Option<u32> {
+        self.routes.get(http.index())?.get(route as usize).copied().flatten()
     }
 
     /// The successor of a `[tcp]` block.
@@ -138,6 +150,12 @@ fn drop_unless(list: &mut [Option<u32>], holds: impl Fn(usize, usize) -> bool) {
     for (from, to) in list.iter_mut().enumerate() {
         *to = to.filter(|to| holds(from, *to as usize));
     }
+}
+
+fn same_routes(old: &Http, new: &Http) -> Vec<Option<u32>> {
+    let key =
+        |http: &Http, at: usize| http.routes.get(at).map(|(host, path, _)| (host.clone(), path.clone()));
+    successors(old.routes.len(), new.routes.len(), |at| key(old, at), |at| key(new, at))
 }
 
 /// What a connection was opened as must stay what it is.

@@ -73,12 +73,22 @@ impl HttpSession {
                 let mut exchange =
                     Exchange::new(request, &found.value.response, *pool, head, body, self.closing);
                 exchange.limit_body(site.limits.body_bytes_max);
+                exchange.route = u32::try_from(found.index).ok();
+                (exchange.begun, exchange.asked) = (self.asked_since(cx), cx.now);
                 return Begun::Exchange(Box::new(exchange));
             }
             Action::Redirect(redirect) => Own::Redirect(redirect, request),
             Action::Answer(answer) => Own::Page(answer),
         };
-        self.answer(&own, cx)
+        let route = u32::try_from(found.index).ok();
+        let bytes_in = request.head_bytes as u64;
+        match self.answer(&own, cx) {
+            Ok(status) => {
+                self.note_own(Close::Done, status, route, bytes_in, cx);
+                Begun::Answered
+            }
+            Err(()) => Begun::Starved,
+        }
     }
 
     /// A request for a site that the client's certificate was not checked for (CVE-2025-23419 and its kind).
@@ -125,12 +135,12 @@ impl HttpSession {
         self.ends.local.map_or_else(|| "localhost".to_owned(), |local| local.to_string())
     }
 
-    /// Queues an answer of our own. A body that nobody is going to read ends the connection.
-    pub(super) fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Begun {
+    /// Queues an answer of our own and tells its status; errs when no page is free. A body that nobody is going to read ends the connection.
+    pub(super) fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Result<u16, ()> {
         let last = self.closing || self.owing || cx.draining;
         let about = answers::About { method: self.method, version: self.version, last, date: cx.date };
         let Some(status) = answers::queue(own, &about, &mut self.front.outbox, cx.pool) else {
-            return Begun::Starved;
+            return Err(());
         };
         count_status(status, cx);
         self.closing = last;
@@ -139,7 +149,7 @@ impl HttpSession {
         } else {
             self.rest(cx);
         }
-        Begun::Answered
+        Ok(status)
     }
 }
 

@@ -3,6 +3,7 @@
 //! What goes in: events. What comes out: the bytes of each side on the other, its end too. It owns: both connections.
 //! Always true: bytes are neither looked at nor held back longer than the other side's window asks for.
 
+use crate::access::{Access, Block, Steps};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::{Tcp, contains};
@@ -16,6 +17,7 @@ use crate::tls::Pipe;
 use super::conn::{Conn, push_or_copy};
 use super::dial::{Around, Dial, note_success};
 use super::moves::{Followed, Moves};
+use super::record::tls_of;
 use super::timers::{Deadlines, Timer};
 use super::{About, Cx, Event, Leg, Op, Reuse};
 
@@ -114,6 +116,9 @@ pub struct TcpSession {
     phase: Phase,
     deadlines: Deadlines,
     next_leg: u32,
+    since: Moment,
+    bytes_in: u64,
+    bytes_out: u64,
 }
 
 impl TcpSession {
@@ -127,6 +132,9 @@ impl TcpSession {
             phase: Phase::Proxy,
             deadlines: Deadlines::default(),
             next_leg: 0,
+            since: cx.now,
+            bytes_in: 0,
+            bytes_out: 0,
         };
         let times = session.site(cx);
         session.deadlines.set(Timer::Client, cx.now + times.handshake);
@@ -182,6 +190,7 @@ impl TcpSession {
         match event {
             Event::Received(Leg::Front, chain) => {
                 cx.counters.add(Count::BytesIn, chain.len() as u64);
+                self.bytes_in += chain.len() as u64;
                 if self.front.received(chain, cx.pool).is_err() {
                     if self.phase == Phase::Relay {
                         self.reset(Close::TlsBroken, cx);
@@ -193,6 +202,7 @@ impl TcpSession {
             Event::Eof(Leg::Front) => self.front.ended(),
             Event::Sent(Leg::Front, chain, bytes) => {
                 cx.counters.add(Count::BytesOut, bytes as u64);
+                self.bytes_out += bytes as u64;
                 self.front.sent(chain, bytes, cx.pool);
             }
             Event::Failed(Leg::Front, errno) | Event::SendFailed(Leg::Front, errno) => {
@@ -361,11 +371,40 @@ impl TcpSession {
         }
     }
 
+    /// Writes the record of the connection down.
+    fn note(&self, close: Close, cx: &mut Cx<'_>) {
+        let dial = self.dial.as_ref();
+        let moment = |of: fn(&Dial) -> Moment| dial.map_or(Moment::NEVER, of);
+        let steps = Steps {
+            picked: moment(|dial| dial.picked),
+            connected: moment(|dial| dial.connected),
+            ended: cx.now,
+            ..Steps::new(self.since)
+        };
+        let last = dial.and_then(|dial| dial.last);
+        cx.accesses.push(Access {
+            block: Block::Tcp(self.site),
+            route: None,
+            pool: dial.map(|dial| dial.pool),
+            server: last.map(|(server, _)| server),
+            status: 0,
+            close,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            steps,
+            retries: dial.map_or(0, Dial::retries),
+            reused: false,
+            tls: tls_of(&self.front),
+            line: None,
+        });
+    }
+
     fn release(&mut self, close: Close, broken: bool, cx: &mut Cx<'_>) -> bool {
         if self.phase == Phase::Closed {
             return false;
         }
         cx.counters.close(close);
+        self.note(close, cx);
         if let Some(mut dial) = self.dial.take() {
             if broken {
                 dial.cut(cx);

@@ -2,5 +2,6 @@
 
 mod broken;
 mod conversations;
+mod records;
 mod rig;
 mod table;

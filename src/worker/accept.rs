@@ -195,6 +195,7 @@ impl<I: Io> Worker<I> {
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
+            accesses: &mut self.accesses,
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || door.closing.is_some(),

@@ -70,27 +70,33 @@ impl Doors {
         config: &Config,
         before: Option<&Config>,
         workers: usize,
-        inherited: Inherited,
+        inherited: &Inherited,
     ) -> io::Result<Self> {
-        let mut doors = DoorMap::new();
-        let mut inherited = inherited;
+        let open = |one: &Listener| {
+            let mut before = before.iter().flat_map(|before| &before.listeners);
+            before.any(|other| other.address == one.address && other.v6only == one.v6only)
+        };
+        let own = |one: &Listener| {
+            let before = before.iter().flat_map(|before| &before.listeners).map(|other| &other.address);
+            let mut own = before.chain(inherited.iter().map(|(address, _)| address));
+            own.any(|other| overlap(other, &one.address))
+        };
+        let new = || (0u32..).zip(&config.listeners).filter(|(_, listener)| !open(listener));
+        // All of them before the first is opened: listeners of one file do not hinder each other.
         let until = clock::now() + TAKEN_TIME;
-        for (at, listener) in (0u32..).zip(&config.listeners) {
-            let same =
-                |other: &Listener| other.address == listener.address && other.v6only == listener.v6only;
-            if before.is_some_and(|before| before.listeners.iter().any(same)) {
-                continue;
-            }
-            let mut own: Vec<OwnedFd> = Vec::new();
-            while let Some(found) = inherited.iter().position(|(address, _)| *address == listener.address) {
-                own.push(inherited.remove(found).1);
-            }
-            if own.is_empty() {
-                ring::check_free(&listener.address, listener.v6only, until)?;
-            }
+        for (_, listener) in new().filter(|(_, listener)| !own(listener)) {
+            ring::check_free(&listener.address, listener.v6only, until)?;
+        }
+        let mut doors = DoorMap::new();
+        for (at, listener) in new() {
+            let handed: Vec<&OwnedFd> = inherited
+                .iter()
+                .filter(|(address, _)| *address == listener.address)
+                .map(|(_, fd)| fd)
+                .collect();
             // Every socket has a worker, and every worker a socket: with fewer of them, workers share one.
-            for turn in 0..own.len().max(workers) {
-                let door = match own.get(turn % own.len().max(1)) {
+            for turn in 0..handed.len().max(workers) {
+                let door = match handed.get(turn % handed.len().max(1)) {
                     Some(fd) => Door::adopt(&listener.address, fd.try_clone()?)?,
                     None => Door::open(&listener.address, &options(listener))?,
                 };
@@ -99,6 +105,17 @@ impl Doors {
             }
         }
         Ok(Self(doors))
+    }
+}
+
+/// True if two sockets would hear from the same clients.
+fn overlap(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => {
+            let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && (everywhere || one.ip() == other.ip())
+        }
+        _ => one == other,
     }
 }
 

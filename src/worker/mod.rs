@@ -14,15 +14,16 @@ mod follow;
 mod idle;
 mod owners;
 pub mod shared;
+mod sources;
 pub mod spawn;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::access::Access;
 use crate::buf::Chain;
-use crate::clock::{self, Moment};
+use crate::clock::Moment;
 use crate::config::model::Config;
 use crate::counters::{Count, Counters};
 use crate::ids::{ServerId, SessionId, SockId, WorkerId};
@@ -32,10 +33,11 @@ use crate::session::conn::Conn;
 use crate::session::{Cx, Event, Leg, Op, Reuse};
 
 use deadlines::Heap;
-use edition::Editions;
+use edition::{EditionSlot, Editions};
 use idle::{IdleStore, Parked};
 use owners::{Owner, Owners, Sessions};
 use shared::{Ask, Orders, Shared};
+use sources::{Date, next_chance};
 
 /// One worker.
 pub struct Worker<I: Io> {
@@ -56,6 +58,7 @@ pub struct Worker<I: Io> {
     chance: u64,
     done: Vec<Done>,
     ops: Vec<Op>,
+    accesses: Vec<Access>,
     pending: VecDeque<(SessionId, Event)>,
     starved: Vec<SessionId>,
     /// Sessions with a server connection.
@@ -86,6 +89,7 @@ impl<I: Io> Worker<I> {
             chance: seed | 1,
             done: Vec::new(),
             ops: Vec::new(),
+            accesses: Vec::new(),
             pending: VecDeque::new(),
             starved: Vec::new(),
             servers_in_use: 0,
@@ -271,7 +275,8 @@ impl<I: Io> Worker<I> {
         };
         let mut ops = std::mem::take(&mut self.ops);
         self.chance = next_chance(self.chance);
-        let edition = self.editions.get(entry.edition);
+        let slot = entry.edition;
+        let edition = self.editions.get(slot);
         let mut cx = Cx {
             now: self.now,
             worker: self.id,
@@ -281,6 +286,7 @@ impl<I: Io> Worker<I> {
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
+            accesses: &mut self.accesses,
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || entry.retires.is_set(),
@@ -289,7 +295,15 @@ impl<I: Io> Worker<I> {
         entry.session.on(event, &mut cx);
         entry.session.pump(&mut cx);
         let starved = cx.starved;
+        if !self.accesses.is_empty() {
+            self.note_accesses(slot);
+        }
         self.after(id, ops, starved);
+    }
+
+    /// Counts the exchanges that are over; `slot` is the edition that their session lives by.
+    fn note_accesses(&mut self, _slot: EditionSlot) {
+        self.accesses.clear();
     }
 
     /// Does what a session wants after it was told something.
@@ -548,48 +562,5 @@ impl<I: Io> Worker<I> {
 
     fn forget_back(&mut self, id: SessionId, leg: Leg) {
         let _ = self.take_sock(id, leg);
-    }
-}
-
-/// The `Date` field's value, made once per second.
-#[derive(Debug, Default)]
-struct Date {
-    text: String,
-    until: Moment,
-}
-
-impl Date {
-    fn refresh(&mut self, now: Moment) {
-        if now >= self.until {
-            self.text = httpdate::fmt_http_date(clock::wall());
-            self.until = now + Duration::from_secs(1);
-        }
-    }
-
-    fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-/// The next state of a worker's random numbers (xorshift64*).
-const fn next_chance(mut state: u64) -> u64 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chance_does_not_repeat_soon() {
-        let mut seen = std::collections::HashSet::new();
-        let mut state = 7;
-        for _ in 0..10_000 {
-            state = next_chance(state);
-            assert!(seen.insert(state));
-        }
     }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod browser;
 pub mod certs;
 pub mod curl;
 pub mod nginx;
@@ -19,6 +20,7 @@ pub mod running;
 pub mod server;
 pub mod wire;
 
+pub use browser::Browser;
 pub use certs::Authority;
 pub use curl::{Reply, curl, curl_text};
 pub use nginx::Nginx;

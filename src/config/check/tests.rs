@@ -291,6 +291,16 @@ fn every_key_has_its_effect() {
     assert_eq!(config.dns, dns);
     let lookup = Lookup { name: "app.example.org".into(), port: Some(443) };
     assert_eq!((&config.servers[4].lookup, &config.servers[0].lookup), (&Some(lookup), &None));
+    let name = Some("ringgate".to_owned());
+    assert_eq!(config.process, Process { user: name.clone(), group: name, sandbox: Sandbox::Auto });
+}
+
+#[test]
+fn files_are_remembered() {
+    let config = good(include_str!("../../../dist/examples/everything.toml"));
+    let files: Vec<_> = config.files.read.iter().map(|path| path.to_str().unwrap()).collect();
+    assert!(files.contains(&"/etc/ringgate/certs"), "{files:?}");
+    assert!(config.files.written.is_empty());
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Making an io_uring: what this kernel can, what it forbids, and what to do about it.
 //!
 //! What goes in: wishes ([`Tuning`]). What comes out: a ring and what could be had of the wishes, or an error with
-//! advice. It owns nothing. Always true: a ring is used only by the thread that made it.
+//! advice. It owns nothing. Always true: a ring is used only by the thread that made it, and can do no more than the
+//! operations listed here, where the kernel lets itself be told so.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use io_uring::register::Restriction;
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
-use io_uring::{IoUring, opcode};
+use io_uring::{IoUring, opcode, squeue};
 
 use crate::limits::{COMPLETION_ENTRIES, GATHER_US, LENT_PAGES_MAX, RECV_LIMIT_BYTES, SUBMISSION_ENTRIES};
 use crate::ring::lend::{BUFFER_GROUP, Buffers};
@@ -30,6 +32,9 @@ pub struct Tuning {
     /// While several completions are expected, a wait goes on for them for so many microseconds (kernel 6.12); 0 ends it
     /// with the first one.
     pub gather_us: u32,
+    /// The ring refuses every operation that it does not need, for good: whoever takes over this process cannot open a
+    /// file or start a connection of another kind with it.
+    pub restricted: bool,
 }
 
 impl Default for Tuning {
@@ -41,13 +46,34 @@ impl Default for Tuning {
             defer: true,
             lend: LENT_PAGES_MAX,
             gather_us: GATHER_US,
+            restricted: true,
         }
     }
 }
 
+/// The operations that the rings of workers are made of.
+const OPERATIONS: [u8; 7] = [
+    opcode::Accept::CODE,
+    opcode::AsyncCancel2::CODE,
+    opcode::Connect::CODE,
+    opcode::Read::CODE,
+    opcode::Recv::CODE,
+    opcode::Send::CODE,
+    opcode::SendMsg::CODE,
+];
+
+/// IORING_UNREGISTER_PBUF_RING of the kernel's interface: what is registered with a ring that is in use already. (The ring
+/// of buffers is registered before the restrictions hold.)
+const UNREGISTER_BUFFERS: u8 = 23;
+
 /// Says whether io_uring can be used here; if not, why, in one line.
 pub fn probe() -> Result<(), String> {
     open(Tuning::default()).map(drop).map_err(|error| error.to_string())
+}
+
+/// Says whether rings can be restricted to the operations they need.
+pub fn restricts() -> bool {
+    open(Tuning::default()).is_ok_and(|(_, _, tuning)| tuning.restricted)
 }
 
 /// Opens a ring with its ring of buffers.
@@ -55,6 +81,11 @@ pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, Buffers, Tuning)>
     let mut ring = create(&mut tuning).map_err(|error| advise("cannot set up io_uring", &error))?;
     let buffers = Buffers::new(&ring.submitter())
         .map_err(|error| advise("cannot register a buffer ring with io_uring", &error))?;
+    if tuning.restricted {
+        tuning.restricted = ring.submitter().register_restrictions(&mut restrictions()).is_ok();
+    }
+    // By this thread, which is the only one that may submit from now on.
+    ring.submitter().register_enable_rings().map_err(|error| advise("cannot enable an io_uring", &error))?;
     if !ring.params().is_feature_min_timeout() {
         tuning.gather_us = 0;
     }
@@ -70,6 +101,15 @@ pub(super) fn open(mut tuning: Tuning) -> io::Result<(IoUring, Buffers, Tuning)>
     Ok((ring, buffers, tuning))
 }
 
+/// Exactly what the ring uses.
+fn restrictions() -> Vec<Restriction> {
+    let flags = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
+    let mut list =
+        vec![Restriction::sqe_flags_allowed(flags.bits()), Restriction::register_op(UNREGISTER_BUFFERS)];
+    list.extend(OPERATIONS.map(Restriction::sqe_op));
+    list
+}
+
 fn create(tuning: &mut Tuning) -> io::Result<IoUring> {
     let mut result = Err(io::Error::from_raw_os_error(libc::EINVAL));
     // From the newest kernel to the oldest: 6.6, 6.1, 6.0, 5.19.
@@ -80,7 +120,7 @@ fn create(tuning: &mut Tuning) -> io::Result<IoUring> {
             continue;
         }
         let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETION_ENTRIES).setup_clamp().setup_submit_all();
+        builder.setup_cqsize(COMPLETION_ENTRIES).setup_clamp().setup_submit_all().setup_r_disabled();
         if defer {
             builder.setup_defer_taskrun();
         } else {
@@ -177,6 +217,48 @@ mod tests {
             let text = advise("cannot set up io_uring", &io::Error::from_raw_os_error(errno)).to_string();
             assert!(text.contains(word) && !text.contains('\n'), "{text}");
         }
+    }
+
+    #[test]
+    fn a_ring_refuses_what_it_does_not_need() {
+        let result_of = |tuning: Tuning, entry: Entry| {
+            let (mut ring, _buffers, got) = open(tuning).unwrap();
+            assert_eq!(got.restricted, tuning.restricted);
+            // SAFETY: the entries of this test name static memory or none.
+            unsafe { ring.submission().push(&entry) }.unwrap();
+            ring.submit_and_wait(1).unwrap();
+            ring.completion().next().unwrap().result()
+        };
+        let file = c"/etc/hostname".as_ptr();
+        let forbidden = || {
+            [
+                opcode::OpenAt::new(Fd(libc::AT_FDCWD), file).build(),
+                opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build(),
+                opcode::Nop::new().build(),
+                // A flag that is not ours, on an operation that is.
+                opcode::Send::new(Fd(-1), file.cast(), 1).build().flags(squeue::Flags::ASYNC),
+            ]
+        };
+        for defer in [true, false] {
+            let tuning = Tuning { defer, ..Tuning::default() };
+            for entry in forbidden() {
+                assert_eq!(result_of(tuning, entry), -libc::EACCES);
+            }
+            for entry in forbidden() {
+                let free = Tuning { restricted: false, ..tuning };
+                assert_ne!(result_of(free, entry), -libc::EACCES);
+            }
+            let send = opcode::Send::new(Fd(-1), file.cast(), 1).build();
+            assert_eq!(result_of(tuning, send), -libc::EBADF);
+        }
+    }
+
+    #[test]
+    fn a_ring_registers_nothing_more_once_it_is_in_use() {
+        let (ring, _buffers, _) = open(Tuning::default()).unwrap();
+        let error = ring.submitter().register_files(&[0]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+        assert!(ring.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok());
     }
 
     #[test]

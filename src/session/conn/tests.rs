@@ -43,6 +43,7 @@ impl Pair {
             counters: &Counters::default(),
             pool: &mut self.pool,
             ops: &mut ops,
+            accesses: &mut Vec::new(),
             date: "",
             chance: 0,
             draining: false,

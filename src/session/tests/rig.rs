@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::balance::{Balancer, Claim, Waiter};
 use crate::buf::{Chain, Chunk, Page, Pool, Queue};
 use crate::clock::{self, Moment};
@@ -105,6 +106,8 @@ pub struct Rig {
     /// Places at servers that others have.
     pub held: Vec<Claim>,
     pub wakes: Vec<Waiter>,
+    /// What was recorded.
+    pub accesses: Vec<Access>,
     pub draining: bool,
     pub starved: bool,
     /// The leg whose connect failed: its socket is closed already.
@@ -148,6 +151,7 @@ impl Rig {
             hoard: Vec::new(),
             held: Vec::new(),
             wakes: Vec::new(),
+            accesses: Vec::new(),
             draining: false,
             starved: false,
             gone: None,
@@ -177,6 +181,7 @@ impl Rig {
             counters: &self.counters,
             pool: &mut self.pool,
             ops: &mut ops,
+            accesses: &mut self.accesses,
             date: "Sun, 06 Nov 1994 08:49:37 GMT",
             chance: 3,
             draining: self.draining,

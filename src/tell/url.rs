@@ -7,18 +7,20 @@ use crate::route::{HostMatch, HostMistake};
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Url {
+pub struct Url {
     /// True for `https`.
-    pub(super) is_tls: bool,
+    pub is_tls: bool,
     /// Name or address, in lower case; IPv6 in brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub host: String,
+    /// The port, the scheme's own where none was written.
+    pub port: u16,
     /// Path and query.
-    pub(super) target: String,
+    pub target: String,
 }
 
 impl Url {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads an absolute URL. Errors: what is wrong, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (is_tls, rest) = match text.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
@@ -49,12 +51,12 @@ impl Url {
     }
 
     /// The word before `://`.
-    pub(super) const fn scheme(&self) -> &'static str {
+    pub const fn scheme(&self) -> &'static str {
         if self.is_tls { "https" } else { "http" }
     }
 
     /// The Host field that a client sends.
-    pub(super) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         match (self.is_tls, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
             _ => format!("{}:{}", self.host, self.port),

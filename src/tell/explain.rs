@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use super::summary;
 use super::url::Url;
-use crate::balance::{Balancer, Key, Pick};
+use crate::balance::{Admin, Balancer, Key, Pick, ServerView};
 use crate::clock;
 use crate::config::model::{self, Action, Balance, Block, Config, Http, Listener, RedirectTo, Route, Server};
-use crate::ids::PoolId;
+use crate::ids::{PoolId, ServerId};
 use crate::net::Address;
 use crate::route::{Explanation, HostMatch, PathMatch, Verdict};
 use crate::tls::certs::Description;
@@ -21,14 +21,31 @@ use crate::tls::certs::Description;
 const OTHERS_SHOWN_MAX: usize = 20;
 
 /// What would happen.
-pub(super) struct Explained {
-    pub(super) text: String,
+pub struct Explained {
+    /// Paragraphs for people.
+    pub text: String,
     /// False when the client would get no answer, or only a 404.
-    pub(super) is_served: bool,
+    pub is_served: bool,
 }
 
-/// Explains a request.
-pub(super) fn http(config: &Config, url: &Url, from: Option<IpAddr>, method: &str) -> Explained {
+/// What is asked, of what.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    config: &'a Config,
+    at_work: Option<&'a Balancer>,
+    url: &'a Url,
+    from: Option<IpAddr>,
+    method: &'a str,
+}
+
+/// Explains a request; with the balancer `at_work`, with the state of servers as it is now.
+pub fn http(
+    config: &Config,
+    at_work: Option<&Balancer>,
+    url: &Url,
+    from: Option<IpAddr>,
+    method: &str,
+) -> Explained {
     let mut text = format!("{method} {url}");
     if let Some(from) = from {
         _ = write!(text, " from {from}");
@@ -37,7 +54,8 @@ pub(super) fn http(config: &Config, url: &Url, from: Option<IpAddr>, method: &st
     let is_served = match listener(config, url, &mut text) {
         Some(http) => {
             certificate(http, url, &mut text);
-            client(http, from, &mut text) && route(config, http, url, from, method, &mut text)
+            let asked = Asked { config, at_work, url, from, method };
+            client(http, from, &mut text) && route(&asked, http, &mut text)
         }
         None => false,
     };
@@ -181,14 +199,8 @@ fn client(http: &Http, from: Option<IpAddr>, text: &mut String) -> bool {
 }
 
 /// The route, and what it leads to. False when there is none.
-fn route(
-    config: &Config,
-    http: &Http,
-    url: &Url,
-    from: Option<IpAddr>,
-    method: &str,
-    text: &mut String,
-) -> bool {
+fn route(asked: &Asked<'_>, http: &Http, text: &mut String) -> bool {
+    let Asked { config, url, method, .. } = *asked;
     if method == "CONNECT" {
         say(text, "route", &["none: CONNECT is refused with 405".into()]);
         return false;
@@ -211,7 +223,7 @@ fn route(
     ];
     lines.extend(others(config, http, &explanation));
     say(text, "route", &lines);
-    action(config, route, url, from, method, text);
+    action(asked, route, text);
     for (word, rules) in [("request", &route.request), ("response", &route.response)] {
         say(text, word, &summary::rules(rules));
     }
@@ -254,9 +266,10 @@ fn others<T>(config: &Config, http: &Http, explanation: &Explanation<'_, T>) -> 
 }
 
 /// What the route leads to, in detail.
-fn action(config: &Config, route: &Route, url: &Url, from: Option<IpAddr>, method: &str, text: &mut String) {
+fn action(asked: &Asked<'_>, route: &Route, text: &mut String) {
+    let url = asked.url;
     match &route.action {
-        Action::Pool(id) => pool(config, *id, from, method, text),
+        Action::Pool(id) => pool(asked, *id, text),
         Action::Redirect(redirect) => {
             let location = match &redirect.to {
                 RedirectTo::Https(443) => format!("https://{}{}", url.host, url.target),
@@ -273,10 +286,13 @@ fn action(config: &Config, route: &Route, url: &Url, from: Option<IpAddr>, metho
     }
 }
 
-fn pool(config: &Config, id: PoolId, from: Option<IpAddr>, method: &str, text: &mut String) {
+fn pool(asked: &Asked<'_>, id: PoolId, text: &mut String) {
+    let Asked { config, from, method, .. } = *asked;
+    let views: Vec<ServerView> = asked.at_work.map_or_else(Vec::new, |balancer| balancer.servers().collect());
     let pool = &config.pools[id.index()];
-    let servers = || pool.servers.iter().map(|id| &config.servers[id.index()]);
-    let total: u64 = servers().filter(|server| !server.backup).map(|server| u64::from(server.weight)).sum();
+    let servers = || pool.servers.iter().map(|id| (*id, &config.servers[id.index()]));
+    let total: u64 =
+        servers().filter(|(_, server)| !server.backup).map(|(_, server)| u64::from(server.weight)).sum();
     let how = match (pool.balance, from) {
         (Balance::RoundRobin, _) => "each in its turn, by weight, over all workers".to_owned(),
         (Balance::LeastConnections, _) => {
@@ -289,7 +305,7 @@ fn pool(config: &Config, id: PoolId, from: Option<IpAddr>, method: &str, text: &
         }
     };
     say(text, "pool", &[format!("{}, {}: {how}", pool.name, summary::balance_name(pool.balance))]);
-    let row = |server: &Server| {
+    let row = |(id, server): (ServerId, &Server)| {
         let mut cells = summary::server(server);
         cells[0] = cells[0].trim_start().to_owned();
         cells.push(match (server.backup, server.weight) {
@@ -303,12 +319,20 @@ fn pool(config: &Config, id: PoolId, from: Option<IpAddr>, method: &str, text: &
                 format!("{} % of {what}", u64::from(weight) * 100 / total.max(1))
             }
         });
+        cells.extend(views.get(id.index()).map(|view| {
+            let state = if view.admin == Admin::Ready && view.ejected_until.is_some() {
+                "ejected: it failed and is left alone for a while"
+            } else {
+                view.admin.word()
+            };
+            format!("now {state}, {} in flight", view.in_flight)
+        }));
         cells
     };
     let rows = summary::table(servers().map(row));
     say(text, "servers", &rows.lines().map(str::to_owned).collect::<Vec<_>>());
     if let (Balance::IpHash, Some(from)) = (pool.balance, from) {
-        hashed(config, id, from, text);
+        hashed(asked, id, from, text);
     }
     let again = match method {
         "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => "can be sent again after a failure",
@@ -322,11 +346,15 @@ fn pool(config: &Config, id: PoolId, from: Option<IpAddr>, method: &str, text: &
 }
 
 /// The server that a client's address leads to, as long as it works.
-fn hashed(config: &Config, pool: PoolId, from: IpAddr, text: &mut String) {
-    let key = Key { client: Some(from), tried: &[], now: clock::now(), chance: 0, turn: false };
-    let balancer = Balancer::new(config);
+fn hashed(asked: &Asked<'_>, pool: PoolId, from: IpAddr, text: &mut String) {
+    // Asked of a balancer of its own: a place at the one at work would be taken for a moment.
+    let views = asked.at_work.into_iter().flat_map(Balancer::servers);
+    let out = views.filter(|view| view.admin != Admin::Ready || view.ejected_until.is_some());
+    let tried: Vec<ServerId> = out.map(|view| view.server).collect();
+    let key = Key { client: Some(from), tried: &tried, now: clock::now(), chance: 0, turn: false };
+    let balancer = Balancer::new(asked.config);
     if let Pick::Server(claim) = balancer.pick(pool, &key) {
-        let name = config.servers[claim.server.index()].name.clone();
+        let name = asked.config.servers[claim.server.index()].name.clone();
         _ = balancer.release(claim);
         say(text, "server", &[format!("{name}, while it works")]);
     }

@@ -13,7 +13,7 @@ use crate::route::{HostMatch, PathMatch};
 use crate::tls::certs::Description;
 
 /// Listeners, routes, pools and certificates.
-pub(super) fn whole(config: &Config) -> String {
+pub fn whole(config: &Config) -> String {
     let mut text = String::new();
     for http in &config.http {
         let tls = if http.tls.is_some() { ", TLS" } else { "" };
@@ -40,7 +40,7 @@ pub(super) fn whole(config: &Config) -> String {
 }
 
 /// What listens where: a line per address.
-pub(super) fn listeners(config: &Config) -> String {
+pub fn listeners(config: &Config) -> String {
     table(config.listeners.iter().map(|listener| {
         let (kind, name, leads) = match config.block(listener.serves) {
             Block::Http(http) => ("http", &http.name, http_leads(config, http)),
@@ -77,7 +77,7 @@ fn addresses(config: &Config, name: &str, is_http: bool) -> String {
 }
 
 /// An address, with a word where it takes IPv4 and IPv6.
-pub(super) fn address(listener: &Listener) -> String {
+pub fn address(listener: &Listener) -> String {
     match &listener.address {
         crate::net::Address::Tcp(address) if !listener.v6only && address.is_ipv6() => {
             format!("*:{}", address.port())
@@ -87,7 +87,7 @@ pub(super) fn address(listener: &Listener) -> String {
 }
 
 /// The host and path of a route.
-pub(super) fn rule(host: &HostMatch, path: &PathMatch) -> String {
+pub fn rule(host: &HostMatch, path: &PathMatch) -> String {
     match (host, path) {
         (HostMatch::Any, PathMatch::Any) => "every request".into(),
         (HostMatch::Any, path) => path.to_string(),
@@ -97,7 +97,7 @@ pub(super) fn rule(host: &HostMatch, path: &PathMatch) -> String {
 }
 
 /// What a route leads to.
-pub(super) fn leads_to(config: &Config, route: &Route) -> String {
+pub fn leads_to(config: &Config, route: &Route) -> String {
     match &route.action {
         Action::Pool(pool) => format!("pool {}", config.pools[pool.index()].name),
         Action::Redirect(redirect) => redirect_to(redirect),
@@ -120,7 +120,7 @@ fn fixed_answer(answer: &Answer) -> String {
 }
 
 /// The word of the file.
-pub(super) const fn balance_name(balance: Balance) -> &'static str {
+pub const fn balance_name(balance: Balance) -> &'static str {
     match balance {
         Balance::RoundRobin => "round-robin",
         Balance::LeastConnections => "least-connections",
@@ -139,7 +139,7 @@ fn pool_options(pool: &Pool) -> String {
 }
 
 /// A server as cells of a table.
-pub(super) fn server(server: &Server) -> Vec<String> {
+pub fn server(server: &Server) -> Vec<String> {
     let address = server.address.to_string();
     let named = if server.name == address { String::new() } else { format!("  {}", server.name) };
     let mut notes = vec![format!("weight {}", server.weight)];
@@ -171,7 +171,7 @@ fn certificate(certificate: &Description) -> Vec<String> {
 }
 
 /// How long a certificate is valid.
-pub(super) fn days(left: i64) -> String {
+pub fn days(left: i64) -> String {
     match left {
         1 => "1 day left".into(),
         _ => format!("{left} days left"),
@@ -179,7 +179,7 @@ pub(super) fn days(left: i64) -> String {
 }
 
 /// The rules of a route in words, a line each.
-pub(super) fn rules(rules: &FieldRules) -> Vec<String> {
+pub fn rules(rules: &FieldRules) -> Vec<String> {
     let pair = |verb: &str, (name, value): &(String, String)| format!("{verb} {name}: {value}");
     let removed = rules.remove().iter().map(|name| format!("remove {name}"));
     let set = rules.set().iter().map(|rule| pair("set", rule));
@@ -187,7 +187,7 @@ pub(super) fn rules(rules: &FieldRules) -> Vec<String> {
 }
 
 /// Rows with their columns lined up.
-pub(super) fn table(rows: impl Iterator<Item = Vec<String>>) -> String {
+pub fn table(rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
