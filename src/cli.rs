@@ -135,7 +135,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check { file } => check(&file),
         Command::Explain(Explain::Http { file, url, from, method }) => {
-            let Some(config) = load(&file) else { return ExitCode::FAILURE };
+            let Some(config) = load(&file).map(expanded) else { return ExitCode::FAILURE };
             let answer = explain::http(&config, None, &url, from, &method);
             say(&answer.text);
             if answer.is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -146,9 +146,14 @@ pub fn main() -> ExitCode {
 }
 
 fn check(file: &Path) -> ExitCode {
-    let Some(config) = load(file) else { return ExitCode::FAILURE };
+    let Some(config) = load(file).map(expanded) else { return ExitCode::FAILURE };
     say(&format!("{}: ok\n{}", file.display(), summary::whole(&config)));
     ExitCode::SUCCESS
+}
+
+/// With the servers that names stand for.
+fn expanded(config: Config) -> Config {
+    config::expand(&config, &config.found)
 }
 
 /// Loads a file; mistakes and warnings go to standard error.

@@ -197,13 +197,28 @@ pub const CHECK_LINGER_TIME: Duration = Duration::from_millis(100);
 /// Servers that one name can stand for. The rest of its records is not used.
 pub const NAMED_SERVERS_MAX: usize = 256;
 /// An answer of DNS is used for so long at least, and a name that cannot be resolved is tried again after this time.
+/// `ttl_min` cannot be set to less.
 pub const TTL_MIN_DEFAULT: Duration = Duration::from_secs(1);
 /// An answer of DNS is used for so long at most.
 pub const TTL_MAX_DEFAULT: Duration = Duration::from_secs(300);
 /// Name servers that can be configured.
 pub const NAME_SERVERS_MAX: usize = 8;
-/// A name must be resolved within this time.
-pub const LOOKUP_TIME: Duration = Duration::from_secs(10);
+/// `ttl_max` cannot be set to more.
+pub const TTL_MAX_MAX: Duration = Duration::from_secs(3600);
+/// A name must be resolved within this time; at the start and in a reload all names together.
+pub const LOOKUP_TIME_DEFAULT: Duration = Duration::from_secs(5);
+/// The most that it can be set to.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(60);
+/// A name that still cannot be resolved is tried again after twice the time, up to this.
+pub const LOOKUP_RETRY_TIME_MAX: Duration = Duration::from_secs(10);
+/// Names that are being resolved at a time. The others wait.
+pub const LOOKUPS_MAX: usize = 64;
+/// /etc/resolv.conf and /etc/hosts are read again when they were read so long ago.
+pub const RESOLVER_TIME: Duration = Duration::from_secs(5);
+/// Names that cannot be resolved, shown by the admin interface. There may be more.
+pub const STALE_NAMES_MAX: usize = 100;
+/// Addresses of a name in one line of the log.
+pub const LOGGED_ADDRESSES_MAX: usize = 8;
 /// Bytes of one answer of the admin interface that `ctl` and `top` take. A longer one is given up.
 pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// `ctl` and `top` wait this long for a connection to the admin interface.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::did_you_mean;
-use super::model::{Config, Dns, Engine, Limits, Listener, Process, Sandbox, Serves, Workers};
+use super::model::{Config, Engine, Limits, Listener, Lookup, Process, Sandbox, Serves, Workers};
 use super::raw::{At, Entry, Notes, Table, Value};
 use super::values::{self, Listen};
 use super::world::World;
@@ -25,6 +25,7 @@ use crate::limits;
 use crate::net::Address;
 
 mod admin;
+mod dns;
 mod fields;
 mod health;
 mod http;
@@ -53,8 +54,10 @@ pub(super) fn check<'t>(
         pools_used: Vec::new(),
         listening: Vec::new(),
         files_read: RefCell::default(),
+        lookups: RefCell::default(),
     };
     checker.document(&document);
+    checker.resolve();
     checker.config.files.read = checker.files_read.take();
     checker.config
 }
@@ -73,6 +76,8 @@ struct Checker<'t, 'w> {
     listening: Vec<(Address, bool, At)>,
     /// Paths of files so far.
     files_read: RefCell<Vec<PathBuf>>,
+    /// Names of servers so far, and where they stand.
+    lookups: RefCell<Vec<(At, Lookup)>>,
 }
 
 impl<'t> Checker<'t, '_> {
@@ -150,33 +155,6 @@ impl<'t> Checker<'t, '_> {
                 as u32,
             drain: table.duration("drain", default.drain),
         };
-        table.finish();
-    }
-
-    fn dns(&mut self, document: &Table<'t>) {
-        let Some(table) = document.table("dns", "write [dns] and the keys below it") else { return };
-        let items = table.get("servers").map_or_else(Vec::new, |value| value.list(true));
-        for item in &items {
-            let Some(text) = item.text() else { continue };
-            let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
-            match parsed {
-                Ok(_) if self.config.dns.servers.len() == limits::NAME_SERVERS_MAX => {
-                    item.mistake("these are too many name servers", "three are plenty");
-                }
-                Ok(address) => self.config.dns.servers.push(address),
-                Err(_) => item.mistake(
-                    format!("\"{text}\" is not the address of a name server"),
-                    "write it like \"10.0.0.53\" or \"127.0.0.1:5353\"",
-                ),
-            }
-        }
-        let default = Dns::default();
-        self.config.dns.ttl_min = table.duration("ttl_min", default.ttl_min);
-        self.config.dns.ttl_max = table.duration("ttl_max", default.ttl_max);
-        if let (true, Some(value)) = (self.config.dns.ttl_min > self.config.dns.ttl_max, table.get("ttl_min"))
-        {
-            value.mistake("ttl_min is longer than ttl_max", "make one of them the other");
-        }
         table.finish();
     }
 

@@ -5,7 +5,8 @@
 //! reading one never panics, whatever the bytes.
 //!
 //! Files named in a configuration are relative to the folder of the configuration file. Host names of servers are
-//! resolved when the configuration is loaded, and the first address is taken; a process that runs resolves them again.
+//! resolved when the configuration is loaded ([`expand()`] makes servers of all their addresses), and again by a process
+//! that runs. A name that cannot be resolved is a warning.
 
 use std::io;
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::path::Path;
 mod brackets;
 mod check;
 mod error;
+mod expand;
 pub mod model;
 pub mod names;
 mod raw;
@@ -20,6 +22,7 @@ mod values;
 mod world;
 
 pub use error::{Mistake, Mistakes};
+pub use expand::expand;
 pub use model::Config;
 pub use world::{Certified, Host, Nowhere, World};
 
@@ -84,18 +87,18 @@ pub fn parse_in(text: &str, file_name: &str, world: &dyn World) -> Result<Loaded
     }
 }
 
-/// The address of a server, as it stands in a configuration. Names are resolved. Errors: what is wrong, for people.
-pub fn server_address(text: &str) -> Result<Address, String> {
+/// The address of a server, as it stands in a configuration. Of a name it is the first one now: this blocks. Errors: what
+/// is wrong, for people.
+pub fn server_address(text: &str, dns: &model::Dns) -> Result<Address, String> {
     match values::server(text, Path::new("")).map_err(|fault| fault.what)? {
         values::Target::Address(address) => Ok(Address::Tcp(address)),
         values::Target::Unix(path) => Ok(Address::Unix(path)),
         values::Target::Service(_) => Err("a service is several servers: write it into the file".into()),
         values::Target::Name(name, port) => {
-            let lookup = model::Lookup { name, port: Some(port) };
-            let resolved = Host.resolve(&lookup, &model::Dns::default());
-            resolved
-                .map(Address::Tcp)
-                .map_err(|error| format!("the name \"{}\" cannot be resolved: {error}", lookup.name))
+            let lookups = [model::Lookup { name, port: Some(port) }];
+            let found = Host.resolve(&lookups, dns).into_iter().flatten().next();
+            let unknown = || format!("the name \"{}\" cannot be resolved", lookups[0].name);
+            found.and_then(|answer| Some(Address::Tcp(answer.found.first()?.address))).ok_or_else(unknown)
         }
     }
 }

@@ -5,7 +5,7 @@
 //! every id is valid within the same `Config`; nothing here needs a file or a name to be looked up again.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use crate::proxyproto::Version as ProxyVersion;
 use crate::route::Routes;
 use crate::tls::certs::Description;
 use crate::tls::{ClientTls, ServerTls};
+
+mod dns;
+pub use dns::{Dns, Family, Found, Lookup, Records, Service};
 
 /// Everything.
 #[derive(Clone, Debug, Default)]
@@ -43,45 +46,12 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[dns]`.
     pub dns: Dns,
+    /// What the names of servers stood for when the configuration was loaded; those that could not be resolved are not here.
+    pub found: HashMap<Lookup, Vec<Found>>,
     /// `[process]`.
     pub process: Process,
     /// Files and folders that the configuration names.
     pub files: Files,
-}
-
-/// `[dns]`: how host names of servers are resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dns {
-    /// Who is asked; empty: those of the system.
-    pub servers: Vec<SocketAddr>,
-    /// An answer is good for so long at least.
-    pub ttl_min: Duration,
-    /// And at most.
-    pub ttl_max: Duration,
-}
-
-impl Default for Dns {
-    fn default() -> Self {
-        Self { servers: Vec::new(), ttl_min: limits::TTL_MIN_DEFAULT, ttl_max: limits::TTL_MAX_DEFAULT }
-    }
-}
-
-/// A name whose records say where servers are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Lookup {
-    /// The name.
-    pub name: String,
-    /// The port of its servers; `None`: SRV records say it.
-    pub port: Option<u16>,
-}
-
-/// A server as the records of a name say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Where it is.
-    pub address: SocketAddr,
-    /// Its own host name and weight, and whether it is a backup, where SRV records say so.
-    pub service: Option<(String, u32, bool)>,
 }
 
 /// `[admin]`: where the process is looked at and directed.
@@ -467,8 +437,27 @@ pub struct Server {
     pub backup: bool,
     /// Requests (TCP: connections) in flight at most, over all workers; 0 is no limit.
     pub connections_max: u32,
-    /// The name that `address` came from, to be resolved again when its time is over.
+    /// The name that `address` came from, to be resolved again when its time is over. Before the name was ever resolved,
+    /// `address` is 0.0.0.0 and the server gets nothing.
     pub lookup: Option<Lookup>,
+}
+
+impl Server {
+    /// False for a name that was never resolved.
+    pub const fn is_found(&self) -> bool {
+        match (&self.lookup, &self.address) {
+            (Some(_), Address::Tcp(address)) => !address.ip().is_unspecified(),
+            _ => true,
+        }
+    }
+
+    /// Its name in the file. Those that stand for one name each have `@` and an address behind it.
+    pub fn name_in_file(&self) -> &str {
+        match self.name.rsplit_once('@') {
+            Some((name, _)) if self.lookup.is_some() => name,
+            _ => &self.name,
+        }
+    }
 }
 
 /// `[limits]`.

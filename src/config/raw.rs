@@ -57,6 +57,11 @@ impl<'t> Notes<'t> {
         self.source.text.get(at.bytes.clone()).unwrap_or_default()
     }
 
+    /// Whether there is a mistake so far.
+    pub(super) fn has_mistakes(&self) -> bool {
+        !self.mistakes.borrow().is_empty()
+    }
+
     /// Mistakes and warnings, each in the order of the file.
     pub(super) fn into_lists(self) -> (Vec<Mistake>, Vec<Mistake>) {
         let sorted = |list: RefCell<Vec<Mistake>>| {

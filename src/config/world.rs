@@ -5,10 +5,11 @@
 
 use std::io;
 use std::io::Read;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::model::{Dns, Lookup};
+use super::model::{Dns, Found, Lookup, Records};
 use super::names;
 use crate::clock;
 use crate::tls::certs::{CertError, Description, Notice, Store};
@@ -30,8 +31,8 @@ pub trait World {
     /// The bytes of a file, at most `bytes_max + 1` of them.
     fn read(&self, file: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
 
-    /// The first address of a name.
-    fn resolve(&self, lookup: &Lookup, dns: &Dns) -> io::Result<SocketAddr>;
+    /// What names stand for, at least one server each, or why that is not known.
+    fn resolve(&self, lookups: &[Lookup], dns: &Dns) -> Vec<Result<Records, String>>;
 
     /// Whether the host has IPv6.
     fn has_ipv6(&self) -> bool;
@@ -54,10 +55,8 @@ impl World for Host {
         Ok(bytes)
     }
 
-    fn resolve(&self, lookup: &Lookup, dns: &Dns) -> io::Result<SocketAddr> {
-        let (Some(port), []) = (lookup.port, &*dns.servers) else { return names::first(lookup, dns) };
-        let first = (&*lookup.name, port).to_socket_addrs()?.next();
-        first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    fn resolve(&self, lookups: &[Lookup], dns: &Dns) -> Vec<Result<Records, String>> {
+        names::resolve(lookups, dns)
     }
 
     fn has_ipv6(&self) -> bool {
@@ -87,11 +86,16 @@ impl World for Nowhere {
         Ok(Vec::new())
     }
 
-    fn resolve(&self, lookup: &Lookup, _dns: &Dns) -> io::Result<SocketAddr> {
-        if lookup.name.ends_with(".invalid") {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name is not known"));
-        }
-        Ok(SocketAddr::from(([192, 0, 2, 1], lookup.port.unwrap_or(80))))
+    fn resolve(&self, lookups: &[Lookup], _dns: &Dns) -> Vec<Result<Records, String>> {
+        let resolve = |lookup: &Lookup| {
+            if lookup.name.ends_with(".invalid") {
+                return Err("there is no such name".to_owned());
+            }
+            let address = SocketAddr::from(([192, 0, 2, 1], lookup.port.unwrap_or(80)));
+            let found = vec![Found { address, service: None }];
+            Ok(Records { found, left_out: 0, ttl: Duration::MAX })
+        };
+        lookups.iter().map(resolve).collect()
     }
 
     fn has_ipv6(&self) -> bool {

@@ -284,7 +284,9 @@ async fn add(pool: &str, body: &[u8], state: &Rc<State>) -> Answer {
     let Some(address) = body.get("address").and_then(Value::as_str) else {
         return Answer::error(400, "the server has no address", "send {\"address\": \"10.0.0.11:80\"}");
     };
-    let parsed = match config::server_address(address) {
+    let (text, dns) = (address.to_owned(), state.file().dns.clone());
+    let parsed = tokio::task::spawn_blocking(move || config::server_address(&text, &dns)).await;
+    let parsed = match parsed.unwrap_or_else(|_| Err("the name could not be resolved".into())) {
         Ok(address) => address,
         Err(why) => return Answer::error(400, &why, "write \"10.0.0.11:80\", \"name:80\" or \"unix:/path\""),
     };

@@ -114,7 +114,7 @@ impl Checks {
         let mut before = std::mem::take(&mut self.watched);
         for (at, server) in (0u32..).zip(&edition.config.servers) {
             let pool = &edition.config.pools[server.pool.index()];
-            let Some(check) = &pool.health.check else { continue };
+            let Some(check) = pool.health.check.as_ref().filter(|_| server.is_found()) else { continue };
             let known = (pool.name.clone(), server.name.clone(), server.address.clone());
             let plan = Rc::new(plan(&edition.config, ServerId(at), check));
             let watched = match before.remove(&known) {

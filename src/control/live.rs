@@ -4,6 +4,9 @@
 //! What goes in: orders by pool and server name. What comes out: a configuration ([`Live::over`]), and where it differs
 //! from the file ([`Live::differences`]). It owns the settings. Always true: a setting survives a reload unless the file
 //! says otherwise now, that is, unless the file changed at that very place.
+//!
+//! A host name in the file stands for several servers (`web.internal:80@10.0.0.1`): a setting is for one of them, or under
+//! the name in the file (`web.internal:80`) for all, also for those that come later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,13 +49,14 @@ impl Live {
         for (at, pool) in config.pools.iter_mut().enumerate() {
             let id = PoolId(u32::try_from(at).unwrap_or(u32::MAX));
             let own = pool.servers.iter().map(|server| &file.servers[server.index()]);
-            let own = own.filter(|server| !self.removed.contains(&(pool.name.clone(), server.name.clone())));
+            let own = own.filter(|server| of(&pool.name, server).all(|name| !self.removed.contains(&name)));
             let added = self.added.iter().filter(|((of, _), _)| *of == pool.name).map(|(_, server)| server);
             let first = config.servers.len();
             for server in own.chain(added) {
                 let mut server = server.clone();
                 server.pool = id;
-                if let Some(weight) = self.weights.get(&(pool.name.clone(), server.name.clone())) {
+                let weight = of(&pool.name, &server).find_map(|name| self.weights.get(&name));
+                if let Some(weight) = weight.filter(|_| server.is_found()) {
                     server.weight = *weight;
                 }
                 config.servers.push(server);
@@ -77,7 +81,18 @@ impl Live {
 
     /// Sets a weight.
     pub fn set_weight(&mut self, file: &Config, name: &Name, weight: u32) {
-        if find(file, name).is_some_and(|server| server.weight == weight) {
+        let all = find_ids(file, &name.0, &name.1);
+        let all: Vec<&Server> = all.iter().map(|id| &file.servers[id.index()]).collect();
+        // What is said about a name counts for each of its servers, whatever was said about them before.
+        self.weights.retain(|(pool, other), _| {
+            *pool != name.0 || !all.iter().any(|server| server.name == *other && server.name != name.1)
+        });
+        let of_name = all.first().is_some_and(|server| {
+            server.name == name.1
+                && self.weights.contains_key(&(name.0.clone(), server.name_in_file().to_owned()))
+                && server.name_in_file() != name.1
+        });
+        if !all.is_empty() && !of_name && all.iter().all(|server| server.weight == weight) {
             self.weights.remove(name);
         } else {
             self.weights.insert(name.clone(), weight);
@@ -135,15 +150,30 @@ impl Live {
     }
 }
 
-/// The server of this name.
+/// The names that a server's settings may be under: its own, and that in the file.
+fn of(pool: &str, server: &Server) -> impl Iterator<Item = Name> {
+    let name = |name: &str| (pool.to_owned(), name.to_owned());
+    [name(&server.name), name(server.name_in_file())].into_iter()
+}
+
+/// The first server of this name.
 pub fn find<'c>(config: &'c Config, (pool, server): &Name) -> Option<&'c Server> {
     find_id(config, pool, server).map(|id| &config.servers[id.index()])
 }
 
-/// The id of the server of this name.
+/// The id of the first server of this name.
 pub fn find_id(config: &Config, pool: &str, server: &str) -> Option<ServerId> {
-    let pool = config.pools.iter().find(|other| other.name == pool)?;
-    pool.servers.iter().copied().find(|id| config.servers[id.index()].name == server)
+    find_ids(config, pool, server).first().copied()
+}
+
+/// The server of this name, or all servers that a name in the file stands for.
+pub fn find_ids(config: &Config, pool: &str, server: &str) -> Vec<ServerId> {
+    let Some(pool) = config.pools.iter().find(|other| other.name == pool) else { return Vec::new() };
+    let all = |is_it: &dyn Fn(&Server) -> bool| -> Vec<ServerId> {
+        pool.servers.iter().copied().filter(|id| is_it(&config.servers[id.index()])).collect()
+    };
+    let exact = all(&|one| one.name == server);
+    if exact.is_empty() { all(&|one| one.name_in_file() == server) } else { exact }
 }
 
 #[cfg(test)]
@@ -213,5 +243,52 @@ mod tests {
         let back = config("'10.0.0.2:80', '10.0.0.3:80'");
         live.after_reload(&newer, &back);
         assert_eq!(names(&live.over(&back), 0).len(), 2, "what was removed and came back is there");
+    }
+
+    /// The file with a name that stands for servers at 10.1.0.N.
+    fn named(last: &[u8]) -> Config {
+        let file = config("'10.0.0.1:80', 'web.internal:80'");
+        let found = |last: &u8| crate::config::model::Found {
+            address: ([10, 1, 0, *last], 80).into(),
+            service: None,
+        };
+        let lookup = file.servers[1].lookup.clone().unwrap();
+        crate::config::expand(&file, &[(lookup, last.iter().map(found).collect())].into())
+    }
+
+    #[test]
+    fn a_setting_is_for_one_server_of_a_name_or_for_all() {
+        let (both, more) = (named(&[1, 2]), named(&[2, 3]));
+        let weights = |live: &Live, config: &Config| -> Vec<u32> {
+            names(&live.over(config), 0).into_iter().skip(1).map(|(_, weight)| weight).collect()
+        };
+        let (all, second) = (name("web.internal:80"), name("web.internal:80@10.1.0.2"));
+        let mut live = Live::default();
+        live.set_weight(&both, &second, 5);
+        assert_eq!(weights(&live, &both), [1, 5]);
+        live.set_weight(&both, &all, 7);
+        assert_eq!(
+            (weights(&live, &both), weights(&live, &more)),
+            (vec![7, 7], vec![7, 7]),
+            "also those to come"
+        );
+        live.set_weight(&more, &second, 1);
+        assert_eq!(weights(&live, &more), [1, 7], "as in the file, other than all");
+        assert_eq!(live.differences(&more, &[]).len(), 2);
+        live.set_weight(&more, &all, 1);
+        assert_eq!((weights(&live, &more), live.differences(&more, &[])), (vec![1, 1], vec![]));
+
+        live.remove(&second);
+        assert_eq!((names(&live.over(&both), 0).len(), names(&live.over(&named(&[2])), 0).len()), (2, 1));
+        live.after_reload(&both, &more);
+        assert_eq!(names(&live.over(&more), 0).len(), 2, "the file did not change there");
+        live.remove(&all);
+        assert_eq!(names(&live.over(&more), 0), [("10.0.0.1:80".into(), 1)]);
+        live.set_weight(&named(&[]), &all, 9);
+        assert_eq!(
+            weights(&Live { removed: [].into(), ..live }, &named(&[])),
+            [0],
+            "what is unknown gets nothing"
+        );
     }
 }

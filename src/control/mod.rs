@@ -28,6 +28,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc;
 
+use crate::config;
 use crate::config::model::{Config, Engine};
 use crate::limits::ORDERS_MAX;
 use crate::worker::edition::Inherited;
@@ -185,7 +186,7 @@ pub fn start_from(
 ) -> Result<Running, StartError> {
     let file = Arc::new(config);
     let admin = admin::Doors::open(&file.admin, &inherited)?;
-    let prepared = spawn::prepare(Config::clone(&file), inherited)?;
+    let prepared = spawn::prepare(config::expand(&file, &file.found), inherited)?;
     restrict(&file)?;
     let workers = prepared.run()?;
     let (orders, taken) = mpsc::channel(ORDERS_MAX);

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, watch};
 use super::admin::Copies;
 use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
-use super::names::{self as dns_names, Names};
+use super::names::Names;
 use super::{Origin, systemd};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
@@ -96,6 +96,7 @@ impl State {
         admin_doors: Copies,
     ) -> Self {
         let stamps = RefCell::new(stamps(&file));
+        let names = Names::new(&file);
         let checks = RefCell::new(Checks::new(shared.clone()));
         Self {
             shared,
@@ -107,7 +108,7 @@ impl State {
             loaded_at: RefCell::new(clock::wall()),
             stamps,
             checks,
-            names: Names::default(),
+            names,
             admin_doors,
             left: watch::Sender::new(false),
             turn: Mutex::new(()),
@@ -166,9 +167,10 @@ impl State {
         let mut config = fit_descriptors(config, self.shared.workers(), &mut notes);
         keep_what_is_fixed(&old, &mut config);
         let mut live = self.live.borrow().clone();
-        live.after_reload(&self.expanded(&old), &self.expanded(&config));
+        let expanded = config::expand(&config, &self.names.answers_for(&config));
+        live.after_reload(&self.expanded(&old), &expanded);
         let config = Arc::new(config);
-        let edition = self.publish(live.over(&self.expanded(&config))).await?;
+        let edition = self.publish(live.over(&expanded)).await?;
         self.names.follow(&config, &Rc::downgrade(self));
         let changes = changes(&old, &config);
         self.stamps.replace(stamps(&config));
@@ -213,12 +215,12 @@ impl State {
     /// Sets whether a server may get anything. False: there is no such server.
     pub fn set_admin(&self, name: &Name, admin: Admin) -> bool {
         let edition = self.shared.edition();
-        let id = live::find_id(&edition.config, &name.0, &name.1);
-        if let Some(id) = id {
-            edition.balancer.set_admin(id, admin, clock::now());
+        let ids = live::find_ids(&edition.config, &name.0, &name.1);
+        for id in &ids {
+            edition.balancer.set_admin(*id, admin, clock::now());
             self.shared.wake_vacant(edition.config.servers[id.index()].pool);
         }
-        id.is_some()
+        !ids.is_empty()
     }
 
     /// Begins to check servers and to resolve names. To be called once, on the control thread.
@@ -234,23 +236,23 @@ impl State {
 
     /// A file's configuration with a server for each address that its names stand for.
     pub fn expanded(&self, file: &Config) -> Config {
-        dns_names::expand(file, &self.names.answers())
+        config::expand(file, &self.names.answers())
     }
 
-    /// Has the workers use the servers that names stand for now. False: they do already.
-    pub async fn apply_names(&self) -> Result<bool, ReloadError> {
+    /// Has the workers use the servers that names stand for now. The answer is the edition, or `None` when they do already.
+    pub async fn apply_names(&self) -> Result<Option<u64>, ReloadError> {
         let _turn = self.turn.lock().await;
         let config = self.live.borrow().over(&self.expanded(&self.file()));
         let servers = |config: &Config| -> Vec<_> {
-            let about =
-                |one: &Server| (one.name.clone(), one.address.clone(), one.weight, one.backup, one.pool);
+            let about = |one: &Server| {
+                (one.pool, one.name.clone(), one.host.clone(), one.address.clone(), one.weight, one.backup)
+            };
             config.servers.iter().map(about).collect()
         };
-        let is_same = servers(&config) == servers(&self.shared.edition().config);
-        if !is_same {
-            self.publish(config).await?;
+        if servers(&config) == servers(&self.shared.edition().config) {
+            return Ok(None);
         }
-        Ok(!is_same)
+        self.publish(config).await.map(Some)
     }
 
     /// What the last check of a server said; `None` when it has no check.

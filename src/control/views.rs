@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 use super::checks::CheckView;
 use super::handover;
 use super::live::{Difference, Name};
+use super::names::Names;
 use super::state::State;
 use crate::balance::ServerView;
 use crate::clock;
 use crate::config::model::{Balance, Block, Config};
 use crate::counters::Count;
+use crate::limits::STALE_NAMES_MAX;
 use crate::worker::edition::Edition;
 use crate::worker::shared::{Ask, SessionView};
 
@@ -46,8 +48,15 @@ pub fn status(state: &State) -> Value {
             "went_down": checks.went_down,
             "came_up": checks.came_up,
         },
-        "names_failed": state.names().failures(),
+        "names": names(state.names()),
     })
+}
+
+fn names(names: &Names) -> Value {
+    let stale = names.stale();
+    let shown = stale.iter().take(STALE_NAMES_MAX);
+    let view = |(name, error): (&String, &String)| json!({ "name": name, "error": error });
+    json!({ "failures": names.failures(), "failing": stale.len(), "stale": shown.map(view).collect::<Vec<_>>() })
 }
 
 /// What listens.
@@ -66,10 +75,11 @@ pub fn listeners(state: &State) -> Value {
 /// Pools and servers.
 pub fn servers(state: &State, _history: bool) -> Value {
     let edition = state.shared.edition();
+    let file = state.expanded(&state.file());
     let views: Vec<ServerView> = edition.balancer.servers().collect();
     let pools = (0u32..).zip(&edition.config.pools).map(|(at, pool)| {
         let list: Vec<Value> =
-            pool.servers.iter().map(|id| server_view(state, &edition, &views[id.index()])).collect();
+            pool.servers.iter().map(|id| server_view(state, &file, &edition, &views[id.index()])).collect();
         json!({
             "name": pool.name,
             "balance": balance_word(pool.balance),
@@ -85,30 +95,35 @@ pub fn server(state: &State, (pool, name): &Name) -> Value {
     let edition = state.shared.edition();
     let Some(id) = super::live::find_id(&edition.config, pool, name) else { return Value::Null };
     let view = edition.balancer.servers().nth(id.index());
-    view.map_or(Value::Null, |view| server_view(state, &edition, &view))
+    view.map_or(Value::Null, |view| server_view(state, &state.expanded(&state.file()), &edition, &view))
 }
 
-fn server_view(state: &State, edition: &Edition, view: &ServerView) -> Value {
+fn server_view(state: &State, file: &Config, edition: &Edition, view: &ServerView) -> Value {
     let server = &edition.config.servers[view.server.index()];
     let pool = &edition.config.pools[server.pool.index()].name;
-    // One of several servers that a name stands for has its address behind the name.
-    let own = server.name.split('#').next().unwrap_or_default();
-    let written = super::live::find(&state.file(), &(pool.clone(), own.to_owned())).map(|one| one.weight);
+    let written = super::live::find(file, &(pool.clone(), server.name.clone())).map(|one| one.weight);
+    let check = if server.is_found() { state.check_view(edition, view.server) } else { Some(not_found()) };
+    let word = if server.is_found() { view.state(clock::now()) } else { "down" };
     json!({
         "name": server.name,
         "address": server.address.to_string(),
-        "state": view.state(clock::now()),
+        "state": word,
         "admin": view.admin.word(),
         "weight": server.weight,
         "weight_file": written,
         "backup": server.backup,
         "in_flight": view.in_flight,
         "connections_max": server.connections_max,
-        "check": check(state.check_view(edition, view.server)),
+        "check": checked(check),
     })
 }
 
-fn check(view: Option<CheckView>) -> Value {
+/// What there is to say about a name that was never resolved.
+fn not_found() -> CheckView {
+    CheckView { text: "its name cannot be resolved".into(), ..CheckView::default() }
+}
+
+fn checked(view: Option<CheckView>) -> Value {
     let view = view.unwrap_or_default();
     json!({
         "result": view.result(),

@@ -140,8 +140,11 @@ fn pool_options(pool: &Pool) -> String {
 
 /// A server as cells of a table.
 pub fn server(server: &Server) -> Vec<String> {
-    let address = server.address.to_string();
+    let mut address = server.address.to_string();
     let named = if server.name == address { String::new() } else { format!("  {}", server.name) };
+    if !server.is_found() {
+        address = "not resolved".into();
+    }
     let mut notes = vec![format!("weight {}", server.weight)];
     if server.connections_max > 0 {
         notes.push(format!("at most {} at once", server.connections_max));

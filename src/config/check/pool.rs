@@ -1,5 +1,6 @@
 //! `[pool.NAME]` blocks and their servers.
 
+use super::dns::unknown;
 use super::*;
 use crate::config::model::{Balance, Lookup, Pool, PoolTimes, Server};
 use crate::config::values::Target;
@@ -67,7 +68,7 @@ impl<'t> Checker<'t, '_> {
         for item in &items {
             let Some(server) = self.server(item, pool) else { continue };
             match names.insert(server.name.clone(), servers.len()).map(|position| &servers[position]) {
-                Some(other) if other.address == server.address => {
+                Some(other) if other.address == server.address && other.lookup == server.lookup => {
                     self.notes.warning(
                         &item.at,
                         "this server is in the pool twice",
@@ -139,7 +140,7 @@ impl<'t> Checker<'t, '_> {
         Some(Server { name, host, pool, address, weight, backup, connections_max, lookup })
     }
 
-    /// Where a server is, and the name that said so.
+    /// Where a server is, or the name that is to be resolved.
     fn server_address(&self, value: &Value<'t>) -> Option<(Address, Option<Lookup>)> {
         let text = value.text()?;
         let lookup = match value.note(values::server(text, self.folder))? {
@@ -148,16 +149,8 @@ impl<'t> Checker<'t, '_> {
             Target::Name(name, port) => Lookup { name, port: Some(port) },
             Target::Service(name) => Lookup { name, port: None },
         };
-        match self.world.resolve(&lookup, &self.config.dns) {
-            Ok(address) => Some((Address::Tcp(address), Some(lookup))),
-            Err(error) => {
-                let error = error.to_string();
-                let why = error.rsplit(": ").next().unwrap_or_default();
-                let what = format!("the name \"{}\" cannot be resolved: {why}", lookup.name);
-                value.mistake(what, "check the name and /etc/resolv.conf, or write an address");
-                None
-            }
-        }
+        self.lookups.borrow_mut().push((value.at.clone(), lookup.clone()));
+        Some((Address::Tcp(unknown(&lookup)), Some(lookup)))
     }
 }
 
