@@ -208,6 +208,16 @@ fn settings_of_a_name_last_while_its_addresses_change() {
     eventually("all three", || (seen(front) == "123").then_some(()));
     assert_eq!(admin(&gate, "servers", &[]).matches("\"weight\":3").count(), 3);
     assert_eq!(admin(&gate, "diff", &[]).matches("\"what\"").count(), 1);
+    // The same from the command line.
+    let socket = format!("unix:{}", gate.folder().join("admin.sock").display());
+    let ctl = |arguments: &[&str]| Ringgate::once(None, &[&["ctl", "--admin", &socket], arguments].concat());
+    let told = ctl(&["weight", &format!("web/web.internal:{port}"), "2"]);
+    assert_eq!(told.code, Some(0), "{}", told.text());
+    assert_eq!(admin(&gate, "servers", &[]).matches("\"weight\":2").count(), 3);
+    let told = ctl(&["diff"]);
+    assert!(told.stdout.contains(&format!("web.internal:{port}")), "{}", told.text());
+    let told = ctl(&["weight", &format!("web.internal:{port}"), "3"]);
+    assert_eq!(told.code, Some(0), "{}", told.text());
     // A reload of the same file changes nothing of it.
     let told = admin(&gate, "reload", &["-X", "POST"]);
     assert!(told.contains("\"applied\":true"), "{told}");
@@ -302,6 +312,8 @@ fn a_name_that_is_not_known_yet_does_not_hinder_the_start() {
     assert!(start.elapsed() < Duration::from_secs(1), "at once");
     let told = admin(&gate, "servers", &[]);
     assert!(told.contains("\"state\":\"down\"") && told.contains("its name cannot be resolved"), "{told}");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(admin(&gate, "status", &[]).contains("\"done\":0"), "there is nobody to check");
     dns.change(&[one]);
     eventually("it serves", || (curl(&[&format!("http://{front}/whoami")]).status == 200).then_some(()));
     assert!(admin(&gate, "servers", &[]).contains("\"state\":\"up\""));

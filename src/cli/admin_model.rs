@@ -100,6 +100,8 @@ pub(super) struct Pool {
 #[serde(default)]
 pub(super) struct Server {
     pub(super) name: String,
+    /// The host name in the file that this server is one of.
+    pub(super) of: Option<String>,
     pub(super) address: String,
     pub(super) state: String,
     pub(super) weight: u64,

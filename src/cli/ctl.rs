@@ -350,7 +350,8 @@ fn path(pool: &str, name: &str) -> String {
     format!("/v1/pools/{}/servers/{}", segment(pool), segment(name))
 }
 
-/// The server that a text means: `pool/name`, or a name or address that occurs once.
+/// The server that a text means: `pool/name`, or a name or address that occurs once; or all servers of a host name in the
+/// file.
 fn find(all: &Servers, wanted: &str) -> Result<(String, String), Trouble> {
     let list = || {
         all.pools.iter().flat_map(|pool| pool.servers.iter().map(move |server| (pool.name.as_str(), server)))
@@ -374,6 +375,11 @@ fn find(all: &Servers, wanted: &str) -> Result<(String, String), Trouble> {
     if found.is_empty() {
         found = list().filter(by_address).collect();
     }
+    if found.is_empty()
+        && let Some(of) = find_of(all, wanted)
+    {
+        return Ok(of);
+    }
     match found.as_slice() {
         [(pool, server)] => Ok(((*pool).to_owned(), server.name.clone())),
         [] => {
@@ -393,6 +399,18 @@ fn find(all: &Servers, wanted: &str) -> Result<(String, String), Trouble> {
             ))
         }
     }
+}
+
+/// The pool and host name in the file that a text means, if there is one of it.
+fn find_of(all: &Servers, wanted: &str) -> Option<(String, String)> {
+    let of = |pool: &super::admin_model::Pool| -> Option<(String, String)> {
+        let within = wanted.strip_prefix(&pool.name).and_then(|rest| rest.strip_prefix('/'));
+        let is_it = |of: &&String| *of == wanted || Some(of.as_str()) == within;
+        let of = pool.servers.iter().filter_map(|server| server.of.as_ref()).find(is_it)?;
+        Some((pool.name.clone(), of.clone()))
+    };
+    let mut found = all.pools.iter().filter_map(of);
+    found.next().filter(|_| found.next().is_none())
 }
 
 #[cfg(test)]
@@ -437,6 +455,16 @@ mod tests {
                 .map_err(|trouble| trouble.advice);
             assert_eq!(is, found.map(str::to_owned).map_err(str::to_owned), "{wanted}");
         }
+        let mut all = all;
+        for (pool, ip) in [(0, "10.1.0.1"), (0, "10.1.0.2"), (1, "10.1.0.3")] {
+            let mut one = server(&format!("web.internal:80@{ip}"), &format!("{ip}:80"));
+            one.of = Some("web.internal:80".into());
+            all.pools[pool].servers.push(one);
+        }
+        let is = |wanted| find(&all, wanted).map(|(pool, name)| format!("{pool} {name}"));
+        assert_eq!(is("web/web.internal:80").unwrap(), "web web.internal:80", "all of them");
+        assert_eq!(is("web.internal:80@10.1.0.2").unwrap(), "web web.internal:80@10.1.0.2");
+        assert!(is("web.internal:80").is_err(), "it is in two pools");
         assert_eq!(find(&Servers::default(), "x").unwrap_err().advice, "no pool has servers");
     }
 }

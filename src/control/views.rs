@@ -106,7 +106,8 @@ fn server_view(state: &State, file: &Config, edition: &Edition, view: &ServerVie
     let word = if server.is_found() { view.state(clock::now()) } else { "down" };
     json!({
         "name": server.name,
-        "address": server.address.to_string(),
+        "of": server.lookup.as_ref().map(|_| server.name_in_file()),
+        "address": if server.is_found() { server.address.to_string() } else { "not resolved".into() },
         "state": word,
         "admin": view.admin.word(),
         "weight": server.weight,
