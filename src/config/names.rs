@@ -6,7 +6,8 @@
 //!
 //! Of SRV records (RFC 2782) those with the lowest priority are in use, all others are backups.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ use tokio::task::JoinSet;
 use super::model::{Dns, Family, Found, Lookup, Records, Service};
 use crate::limits::{LOOKUPS_MAX, NAMED_SERVERS_MAX};
 
+/// Where the system says who resolves names.
+const SYSTEM: &str = "/etc/resolv.conf";
+
+/// Who is asked when it says nothing: the name server of this machine, as for every other program.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
+
 /// Asks name servers.
 #[derive(Clone)]
 pub struct Resolver {
@@ -35,13 +42,16 @@ impl Resolver {
     /// Reads what the system says about name servers, unless the configuration does, and /etc/hosts.
     pub fn new(dns: &Dns) -> Result<Self, String> {
         let provider = TokioRuntimeProvider::default;
-        let mut builder = if dns.servers.is_empty() {
-            TokioResolver::builder(provider())
-                .map_err(|error| format!("/etc/resolv.conf cannot be used: {error}"))?
-        } else {
-            let servers = dns.servers.iter().map(name_server).collect();
+        let asking = |servers: &[SocketAddr]| {
+            let servers = servers.iter().map(name_server).collect();
             let config = ResolverConfig::from_parts(None, Vec::new(), servers);
             TokioResolver::builder_with_config(config, provider())
+        };
+        let mut builder = match dns.servers.as_slice() {
+            [] if names_nobody(std::fs::read_to_string(SYSTEM)) => asking(&[LOCAL]),
+            [] => TokioResolver::builder(provider())
+                .map_err(|error| format!("{SYSTEM} cannot be used: {error}"))?,
+            servers => asking(servers),
         };
         let options: &mut ResolverOpts = builder.options_mut();
         options.ip_strategy = match dns.family {
@@ -143,6 +153,14 @@ pub(super) fn resolve(lookups: &[Lookup], dns: &Dns) -> Vec<Result<Records, Stri
     answers
 }
 
+/// Whether there is no such file, or no name server in it. A file that cannot be read may have some.
+fn names_nobody(file: io::Result<String>) -> bool {
+    match file {
+        Ok(text) => !text.lines().any(|line| line.trim_start().starts_with("nameserver")),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 fn name_server(address: &SocketAddr) -> NameServerConfig {
     let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
     connections.iter_mut().for_each(|connection| connection.port = address.port());
@@ -194,6 +212,15 @@ mod tests {
     use hickory_resolver::proto::rr::Name;
 
     use super::*;
+
+    #[test]
+    fn a_system_without_name_servers_has_a_local_one() {
+        let text = |text: &str| Ok(text.to_owned());
+        assert!(names_nobody(text("search internal\n# nameserver 10.0.0.1\n")));
+        assert!(names_nobody(Err(io::ErrorKind::NotFound.into())));
+        assert!(!names_nobody(text("nameserver 10.0.0.1\n")));
+        assert!(!names_nobody(Err(io::ErrorKind::PermissionDenied.into())));
+    }
 
     #[test]
     fn records_of_services_have_weights_and_backups() {
