@@ -21,6 +21,7 @@ mod common;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -204,7 +205,7 @@ fn config(places: &Places, certificate: &Issued, variant: u64) -> String {
     write!(
         text,
         "  {{ pool = \"main\" }},\n]\n\n[http.secure]\nlisten = [\"{tls}\"]\n\
-         tls = {{ certificates = [ \"{pem}\" ], watch = true }}\n\
+         certificates = [ \"{pem}\" ]\n\
          routes = [ {{ pool = \"main\" }} ]\n\n[tcp.relay]\nlisten = [\"{relay}\"]\npool = \"echo\"\n\n"
     )
     .unwrap();
@@ -215,7 +216,7 @@ fn config(places: &Places, certificate: &Issued, variant: u64) -> String {
         )
         .unwrap();
     }
-    writeln!(text, "[pool.main]\nbalance = \"{balance}\"\ncheck = {{ path = \"/whoami\", every = \"500ms\", timeout = \"400ms\" }}\nslow_start = \"1s\"\nidle = \"2s\"\nservers = [").unwrap();
+    writeln!(text, "[pool.main]\nbalance = \"{balance}\"\ncheck = {{ path = \"/whoami\", every = \"500ms\", timeout = \"400ms\" }}\nslow_start = \"1s\"\ntimeouts = {{ idle = \"2s\" }}\nservers = [").unwrap();
     for (at, server) in (0u64..).zip(servers) {
         writeln!(
             text,
@@ -226,7 +227,7 @@ fn config(places: &Places, certificate: &Issued, variant: u64) -> String {
     }
     write!(
         text,
-        "]\n\n[pool.echo]\nservers = [ {{ address = \"{echo}\" }} ]\n\n[admin]\nlisten = [\"unix:admin.sock\"]\n\n\
+        "]\n\n[pool.echo]\nservers = [ {{ address = \"{echo}\" }} ]\n\n[admin]\nlisten = [\"unix:admin.sock\"]\nwatch = true\n\n\
          [limits]\ndrain = \"5s\"\n\n[workers]\ncount = 2\n"
     )
     .unwrap();
@@ -362,6 +363,7 @@ fn ctl(folder: &Path, words: &[&str], scene: &Scene) {
 fn replace(path: &Path, text: &[u8]) {
     let beside = PathBuf::from(format!("{}.new", path.display()));
     fs::write(&beside, text).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(&beside, path).unwrap();
 }
 
