@@ -129,12 +129,25 @@ fn of_table(table: &[(SocketAddr, String, &str)]) -> String {
     config
 }
 
+/// What is said about each server once all are checked.
+#[track_caller]
+fn verdicts(config: &str) -> Vec<String> {
+    let gate = Ringgate::start(common::Engine::Epoll, &with_admin(config));
+    let told = eventually("all are checked", || {
+        let told = servers(&gate);
+        (told.matches("\"result\":\"none\"").count() == 0).then_some(told)
+    });
+    told.split("\"text\":\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn a_check_speaks_what_the_server_speaks() {
     let authority = Authority::new();
     let issued = authority.issue("server", &["app.example.org"]);
     let tls = Nginx::with_tls("T", &issued.chain, &issued.key, "");
-    let behind = Nginx::with("P", "", "");
+    let by_host = "location = /host { if ($http_host = \"check.example.org\") { return 204; } return 421; }";
+    let behind = Nginx::with("P", "", by_host);
+    let nobody = address();
     let proxied = address();
     let proxying = Nginx::with("Q", "", &format!("listen {proxied} proxy_protocol;"));
     let mute = Server::start(|wire| _ = wire.rest_however());
@@ -178,20 +191,22 @@ fn a_check_speaks_what_the_server_speaks() {
         (mute.address, format!("check = {{ {FAST} }}"), "no answer within 90 ms"),
         (mute.address, format!("check = {{ type = \"mysql\", {FAST} }}"), "no answer within 90 ms"),
         (mute.address, format!("check = {{ type = \"tcp\", {FAST} }}"), "connected in "),
+        (nobody, format!("check = {{ type = \"tcp\", {FAST} }}"), "connection refused"),
+        (nobody, format!("check = {{ type = \"tls\", {FAST} }}"), "connection refused"),
+        (nobody, format!("check = {{ type = \"mysql\", {FAST} }}"), "connection refused"),
+        (
+            behind.address,
+            format!("check = {{ path = \"/host\", host = \"check.example.org\", {FAST} }}"),
+            "204 in ",
+        ),
+        (behind.address, format!("check = {{ path = \"/host\", {FAST} }}"), "answered 421, not 200-399"),
         (closing.address, format!("check = {{ type = \"mysql\", {FAST} }}"), "closed without a greeting"),
         (odd.address, format!("check = {{ {FAST} }}"), "what it answered is not HTTP"),
         (odd.address, format!("check = {{ type = \"mysql\", {FAST} }}"), "what it greets with is not MySQL"),
     ];
-    let config = of_table(&table);
     std::fs::write(behind.folder().join("files/index.html"), "x").unwrap();
     std::fs::write(proxying.folder().join("files/index.html"), "x").unwrap();
-    let gate = Ringgate::start(common::Engine::Epoll, &with_admin(&config));
-    let told = eventually("all are checked", || {
-        let told = servers(&gate);
-        (told.matches("\"result\":\"none\"").count() == 0).then_some(told)
-    });
-    let texts: Vec<&str> =
-        told.split("\"text\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let texts = verdicts(&of_table(&table));
     for ((server, lines, expected), text) in table.iter().zip(&texts) {
         assert!(text.starts_with(expected), "{server} {lines}: {text:?}, expected {expected:?}");
     }

@@ -338,7 +338,7 @@ fn the_system_says_who_is_asked() {
     let front = address();
     let config = format!(
         "[http.main]\nlisten = [\"{front}\"]\npool = \"web\"\n[pool.web]\nservers = [\"localhost:{port}\"]\n\
-         [admin]\nlisten = [\"unix:admin.sock\"]\n"
+         [admin]\nlisten = [\"unix:admin.sock\"]\n[process]\nsandbox = \"on\"\n"
     );
     for engine in [Engine::Epoll, Engine::IoUring] {
         let gate = Ringgate::start(engine, &config);
