@@ -28,6 +28,7 @@ mod admin;
 mod fields;
 mod health;
 mod http;
+mod log;
 mod pool;
 mod routes;
 mod tcp;
@@ -85,6 +86,7 @@ impl<'t> Checker<'t, '_> {
         self.workers(document);
         self.admin(document);
         self.process(document);
+        self.log(document);
         document.finish();
 
         let pools = pools.map_or_else(Vec::new, |entry| self.blocks(entry, "pool", "web"));
