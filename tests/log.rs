@@ -65,9 +65,11 @@ both_engines! {
         assert_eq!(all[1]["user_agent"], "a\u{fffd}\u{fffd}\tb");
         assert_eq!((&all[2]["status"], &all[2]["end"]), (&400.into(), &"bad_request".into()));
         assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
-        drop(server);
+        let at = address();
+        let text = logged(&site(at, "", "attempts = 1", &[address()]), "access = \"file:access.log\"");
+        let gate = Ringgate::start(engine, &text);
         curl(&[&format!("http://{at}/")]);
-        let last = lines(&path, 4).pop().unwrap();
+        let last = lines(&gate.folder().join("access.log"), 1).pop().unwrap();
         assert_eq!(last["status"], 502, "{last}");
         assert!(last["end"].as_str().unwrap().starts_with("server_") && last["first_byte_us"].is_null(), "{last}");
     }
@@ -125,10 +127,9 @@ both_engines! {
 
     fn a_reload_moves_the_log_and_the_end_leaves_nothing_behind(engine) {
         let authority = Authority::new();
-        let issued = authority.issue("site", &["localhost"]);
+        authority.issue("site", &["localhost"]);
         let at = address();
-        let block = format!("[http.a]\nlisten = [\"{at}\"]\ntls = {{ certificates = [\"{}\"] }}\nroutes = [ {{ answer = {{ status = 200, text = \"hi\" }} }} ]", authority.folder().display());
-        let _ = issued;
+        let block = format!("[http.a]\nlisten = [\"{at}\"]\ncertificates = [\"{}\"]\nroutes = [ {{ answer = {{ status = 200, text = \"hi\" }} }} ]", authority.folder().display());
         let text = logged(&block, "access = \"file:one.log\"") + "[workers]\ncount = 1\n";
         let mut gate = Ringgate::start(engine, &text);
         let url = format!("https://localhost:{}/", at.port());
