@@ -107,6 +107,35 @@ both_engines! {
         eventually("it is said", || gate.running.text().contains("access log: No space left").then_some(()));
     }
 
+    fn a_pipe_that_nobody_empties_does_not_hinder(engine) {
+        let server = Server::ok();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let options = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let at = address();
+        let block = format!("[tcp.a]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\"{}\"]\n", server.address);
+        let mut gate = Ringgate::start(engine, &logged(&block, &format!("access = \"file:{}\"", path.display())));
+        for _ in 0..350 {
+            curl(&[&format!("http://{at}/")]);
+        }
+        eventually("it is said", || gate.running.text().contains("access log: it takes nothing").then_some(()));
+        gate.running.signal("TERM");
+        gate.running.wait();
+        drop(options);
+    }
+
+    fn tcp_connections_have_lines(engine) {
+        let server = Server::ok();
+        let at = address();
+        let block = format!("[tcp.a]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\"{}\"]\n", server.address);
+        let gate = Ringgate::start(engine, &logged(&block, "access = \"file:access.log\""));
+        curl(&["-H", "Connection: close", &format!("http://{at}/")]);
+        let all = lines(&gate.folder().join("access.log"), 1);
+        let has = |line: &&Value| line["kind"] == "tcp" && line["status"].is_null() && line["bytes_out"].as_u64() > Some(20);
+        assert!(all.iter().find(has).is_some_and(|line| line["server"] == server.address.to_string()), "{all:?}");
+    }
+
     fn syslog_gets_datagrams(engine) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let folder = tempfile::tempdir().unwrap();
