@@ -4,6 +4,8 @@
 //! otherwise than between requests. What comes out: plain values. It owns the part of the log's line that was known when
 //! the request came. Always true: every request leaves exactly one record.
 
+pub mod line;
+
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -87,6 +89,6 @@ pub struct Access {
     pub reused: bool,
     /// TLS with the client.
     pub tls: Tls,
-    /// The part of the log's line that was known when the request came, when there is a log.
-    pub line: Option<Box<[u8]>>,
+    /// The part of the log's line that was known when the request came; empty when there is no line.
+    pub line: Vec<u8>,
 }

@@ -54,6 +54,7 @@ counts! {
     ReceiveStarved,   "receive_starved_total",           false, "receives that found no page (ENOBUFS) and waited";
     BytesIn,          "client_bytes_received_total",     false, "bytes received from clients, TLS included";
     BytesOut,         "client_bytes_sent_total",         false, "bytes sent to clients, TLS included";
+    LogDropped,       "log_dropped_total",               false, "lines of the access log that were dropped because its destination was too slow or failed";
     Turns,            "turns_total",                     false, "turns of the worker's loop";
 }
 

@@ -233,3 +233,27 @@ pub const HANDED_MAX: usize = 4096;
 pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.
 pub const UPGRADE_LOOK_TIME: Duration = Duration::from_millis(20);
+/// A worker hands the lines of its log over when they are so many bytes.
+pub const LOG_BATCH_BYTES: usize = 32 * 1024;
+/// And when the first of them is so old.
+pub const LOG_BATCH_TIME: Duration = Duration::from_millis(100);
+/// Batches of lines that wait to be written. More are dropped and counted.
+pub const LOG_BATCHES_MAX: usize = 128;
+/// Bytes of a target, field or name that the log shows; the rest is cut off.
+pub const LOG_TEXT_BYTES_MAX: usize = 2048;
+/// Bytes of a line that goes to syslog in one datagram; a longer one is dropped and counted.
+pub const LOG_DATAGRAM_BYTES_MAX: usize = 60 * 1024;
+/// A destination that takes nothing for so long loses what it was to take.
+pub const LOG_WRITE_TIME: Duration = Duration::from_millis(200);
+/// The end of the process waits this long for the log to be written.
+pub const LOG_END_TIME: Duration = Duration::from_secs(2);
+/// A log that fails says so once in this time.
+pub const LOG_SAY_TIME: Duration = Duration::from_secs(60);
+/// A log file is rotated at this size.
+pub const LOG_ROTATE_DEFAULT: u64 = 100 * 1000 * 1000;
+/// The smallest size that can be configured.
+pub const LOG_ROTATE_MIN: u64 = 4096;
+/// Old log files that are kept.
+pub const LOG_KEEP_DEFAULT: u32 = 5;
+/// Most of them that can be configured.
+pub const LOG_KEEP_MAX: u32 = 1000;

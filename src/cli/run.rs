@@ -8,7 +8,7 @@ use std::io;
 use std::process::ExitCode;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::{RunArguments, complain, demo, load, say, summary};
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
     origin.adjust(&mut config);
     let listeners = summary::listeners(&config);
     // Before the workers: a signal that comes while they start is not lost.
-    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]) {
+    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]) {
         Ok(signals) => signals,
         Err(error) => {
             complain(&format!("ringgate: signals cannot be received: {error}"));
@@ -159,6 +159,8 @@ fn obey(mut signals: Signals, handle: Handle) {
                 if !handle.reload(tell_reload) {
                     complain("reload: too many orders wait already");
                 }
+            } else if signal == SIGUSR1 {
+                handle.reopen_log();
             } else if signal == SIGUSR2 {
                 complain("upgrade: starting the new version");
                 if !handle.upgrade(tell_upgrade) {

@@ -29,6 +29,7 @@ mod dns;
 mod fields;
 mod health;
 mod http;
+mod log;
 mod pool;
 mod routes;
 mod tcp;
@@ -91,6 +92,7 @@ impl<'t> Checker<'t, '_> {
         self.workers(document);
         self.admin(document);
         self.process(document);
+        self.log(document);
         document.finish();
 
         let pools = pools.map_or_else(Vec::new, |entry| self.blocks(entry, "pool", "web"));

@@ -5,7 +5,7 @@
 //! every id is valid within the same `Config`; nothing here needs a file or a name to be looked up again.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::access::line::Format;
 use crate::http::rules::FieldRules;
 use crate::ids::{HttpId, PoolId, ServerId, TcpId};
 use crate::limits;
@@ -50,6 +51,8 @@ pub struct Config {
     pub found: HashMap<Lookup, Vec<Found>>,
     /// `[process]`.
     pub process: Process,
+    /// `[log]`.
+    pub log: Log,
     /// Files and folders that the configuration names.
     pub files: Files,
 }
@@ -139,6 +142,8 @@ pub struct Http {
     pub limits: HttpLimits,
     /// Times of clients.
     pub times: HttpTimes,
+    /// Its exchanges leave lines in the log.
+    pub log: bool,
     /// Own pages by status; others are built in.
     pub error_pages: HashMap<u16, Answer>,
 }
@@ -526,6 +531,39 @@ pub enum Sandbox {
     On,
     /// Not at all.
     Off,
+}
+
+/// `[log]`: a line for every exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Where the lines go; `None` is nowhere.
+    pub access: Option<LogTo>,
+    /// How they are written.
+    pub format: Format,
+    /// A file is rotated at this size; 0 is never.
+    pub rotate_size: u64,
+    /// Old files that are kept.
+    pub rotate_keep: u32,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        let (rotate_size, rotate_keep) = (limits::LOG_ROTATE_DEFAULT, limits::LOG_KEEP_DEFAULT);
+        Self { access: None, format: Format::default(), rotate_size, rotate_keep }
+    }
+}
+
+/// Where the lines of a log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// Behind what a file holds.
+    File(PathBuf),
+    /// The standard output.
+    Stdout,
+    /// A datagram each, to a socket of this host.
+    SyslogUnix(PathBuf),
+    /// A datagram each, to a host.
+    SyslogUdp(SocketAddr),
 }
 
 /// Files and folders that the configuration names, besides listening sockets.

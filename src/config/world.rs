@@ -37,6 +37,9 @@ pub trait World {
     /// Whether the host has IPv6.
     fn has_ipv6(&self) -> bool;
 
+    /// Whether a path is a folder.
+    fn is_folder(&self, path: &Path) -> bool;
+
     /// TLS with clients, from certificate files and folders.
     fn server_tls(&self, paths: &[PathBuf], options: &ServerOptions) -> Result<Certified, Vec<CertError>>;
 
@@ -61,6 +64,10 @@ impl World for Host {
 
     fn has_ipv6(&self) -> bool {
         Path::new("/proc/net/if_inet6").exists()
+    }
+
+    fn is_folder(&self, path: &Path) -> bool {
+        path.is_dir()
     }
 
     fn server_tls(&self, paths: &[PathBuf], options: &ServerOptions) -> Result<Certified, Vec<CertError>> {
@@ -99,6 +106,10 @@ impl World for Nowhere {
     }
 
     fn has_ipv6(&self) -> bool {
+        true
+    }
+
+    fn is_folder(&self, _path: &Path) -> bool {
         true
     }
 

@@ -13,6 +13,7 @@ pub mod checks;
 mod dashboard;
 mod handover;
 mod live;
+pub mod logs;
 mod names;
 mod state;
 pub mod systemd;
@@ -78,6 +79,7 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 pub struct Handle {
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
+    logs: logs::Logs,
 }
 
 impl Handle {
@@ -92,6 +94,11 @@ impl Handle {
     /// many orders wait already.
     pub fn upgrade(&self, reply: impl FnOnce(Result<u32, String>) + Send + 'static) -> bool {
         self.orders.try_send(Order::Upgrade(Box::new(reply))).is_ok()
+    }
+
+    /// Opens the file of the log again: somebody renamed it.
+    pub fn reopen_log(&self) {
+        self.logs.reopen();
     }
 
     /// Begins to stop: no new connections, what is in progress is finished, for at most `[limits] drain`.
@@ -163,6 +170,7 @@ impl Running {
     /// Waits until all workers have ended. Errors: the first that a worker's kernel interface had.
     pub fn join(self) -> io::Result<()> {
         let result = self.workers.join();
+        self.handle.logs.end();
         // A thread that ended has no need of the order.
         let _ = self.handle.orders.blocking_send(Order::End);
         let ended = self.control.join().map_err(|_| io::Error::other("the control thread panicked"));
@@ -188,13 +196,23 @@ pub fn start_from(
     let admin = admin::Doors::open(&file.admin, &inherited)?;
     let prepared = spawn::prepare(config::expand(&file, &file.found), inherited)?;
     restrict(&file)?;
+    // With the rights that rotating it will have.
+    let sink = logs::Sink::open(&file.log).map_err(StartError::new)?;
     let workers = prepared.run()?;
+    let logs = match logs::Logs::start(sink, workers.shared().clone()) {
+        Ok(logs) => logs,
+        Err(error) => {
+            workers.kill();
+            let _ = workers.join();
+            return Err(error);
+        }
+    };
     let (orders, taken) = mpsc::channel(ORDERS_MAX);
     let (shared, engine) = (workers.shared().clone(), workers.engine());
-    let handle = Handle { orders, shared: shared.clone() };
+    let handle = Handle { orders, shared: shared.clone(), logs: logs.clone() };
     let body = move || {
         let main = async move {
-            let state = Rc::new(State::new(file, origin, shared, engine, admin.copies()));
+            let state = Rc::new(State::new(file, origin, shared, engine, admin.copies(), logs));
             serve(state, admin, taken).await;
         };
         block_on(engine, main);

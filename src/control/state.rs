@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, watch};
 use super::admin::Copies;
 use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
+use super::logs::{Logs, Sink};
 use super::names::Names;
 use super::{Origin, systemd};
 use crate::balance::Admin;
@@ -80,6 +81,8 @@ pub struct State {
     names: Names,
     /// The admin sockets, for a new version of the program.
     pub admin_doors: Copies,
+    /// Who writes the log.
+    logs: Logs,
     /// Turns true when another process accepts from the listening sockets.
     pub left: watch::Sender<bool>,
     /// Held while a change is applied.
@@ -94,6 +97,7 @@ impl State {
         shared: Arc<Shared>,
         engine: EngineInUse,
         admin_doors: Copies,
+        logs: Logs,
     ) -> Self {
         let stamps = RefCell::new(stamps(&file));
         let names = Names::new(&file);
@@ -110,6 +114,7 @@ impl State {
             checks,
             names,
             admin_doors,
+            logs,
             left: watch::Sender::new(false),
             turn: Mutex::new(()),
         }
@@ -166,18 +171,33 @@ impl State {
         let mut notes = fixed(&old, &config);
         let mut config = fit_descriptors(config, self.shared.workers(), &mut notes);
         keep_what_is_fixed(&old, &mut config);
+        let sink = self.open_log(&old, &config)?;
         let mut live = self.live.borrow().clone();
         let expanded = config::expand(&config, &self.names.answers_for(&config));
         live.after_reload(&self.expanded(&old), &expanded);
         let config = Arc::new(config);
         let edition = self.publish(live.over(&expanded)).await?;
         self.names.follow(&config, &Rc::downgrade(self));
+        if let Some(sink) = sink {
+            self.logs.use_sink(sink);
+        }
         let changes = changes(&old, &config);
         self.stamps.replace(stamps(&config));
         self.file.replace(config);
         self.live.replace(live);
         self.loaded_at.replace(clock::wall());
         Ok(Applied { edition, changes, notes })
+    }
+
+    /// Opens the log if another one is to be used.
+    fn open_log(&self, old: &Config, new: &Config) -> Result<Option<Option<Sink>>, ReloadError> {
+        if old.log == new.log {
+            return Ok(None);
+        }
+        Sink::open(&new.log).map(Some).map_err(|why| {
+            let advice = sandbox::advice().filter(|_| new.log.access.is_some());
+            ReloadError::Refused(advice.map_or_else(|| why.clone(), |advice| format!("{why}\n{advice}")))
+        })
     }
 
     /// Changes what was set while running, and has the workers use it.
@@ -350,6 +370,8 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
     compare("http block", names(&old.http, |one| &one.name), names(&new.http, |one| &one.name));
     compare("tcp block", names(&old.tcp, |one| &one.name), names(&new.tcp, |one| &one.name));
     compare("pool", names(&old.pools, |one| &one.name), names(&new.pools, |one| &one.name));
+    let log = |config: &Config| config.log.access.iter().map(|_| format!("{:?}", config.log)).collect();
+    compare("log", log(old), log(new));
     let servers = |config: &Config| -> Vec<String> {
         let server = |one: &Server| {
             let pool = &config.pools[one.pool.index()].name;

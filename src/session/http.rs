@@ -83,6 +83,8 @@ pub struct HttpSession {
     pub(super) owing: bool,
     pub(super) method: Method,
     pub(super) version: Version,
+    /// The part of the log's line that is known of the request at hand.
+    pub(super) line: Vec<u8>,
 }
 
 impl HttpSession {
@@ -108,6 +110,7 @@ impl HttpSession {
             owing: true,
             method: Method::Get,
             version: Version::Http11,
+            line: Vec::new(),
             site,
         };
         let site = session.site(cx);

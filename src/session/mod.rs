@@ -21,6 +21,7 @@ mod end;
 pub mod exchange;
 pub mod http;
 mod late;
+mod line;
 pub mod moves;
 mod record;
 pub mod relay;

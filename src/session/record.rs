@@ -57,13 +57,13 @@ impl HttpSession {
             retries: exchange.dial.retries(),
             reused: exchange.dial.last.is_some_and(|(_, reused)| reused),
             tls: tls_of(&self.front),
-            line: None,
+            line: std::mem::take(&mut self.line),
         });
     }
 
     /// A request without an exchange was answered.
     pub(super) fn note_own(
-        &self,
+        &mut self,
         close: Close,
         status: u16,
         route: Option<u32>,
@@ -72,6 +72,9 @@ impl HttpSession {
     ) {
         let steps =
             Steps { asked: cx.now, answered: cx.now, ended: cx.now, ..Steps::new(self.asked_since(cx)) };
+        if self.line.is_empty() {
+            self.begin_line(None, cx);
+        }
         cx.accesses.push(Access {
             block: Block::Http(self.site),
             route,
@@ -85,7 +88,7 @@ impl HttpSession {
             retries: 0,
             reused: false,
             tls: tls_of(&self.front),
-            line: None,
+            line: std::mem::take(&mut self.line),
         });
     }
 

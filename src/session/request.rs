@@ -45,6 +45,7 @@ impl HttpSession {
         self.version = request.version;
         self.requests += 1;
         self.owing = !body.is_done();
+        self.begin_line(Some(request), cx);
         let site = self.site(cx);
         let more = request.keep_alive && !cx.draining && self.requests < site.limits.requests_max;
         self.closing = !more;

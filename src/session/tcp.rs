@@ -16,6 +16,7 @@ use crate::tls::Pipe;
 
 use super::conn::{Conn, push_or_copy};
 use super::dial::{Around, Dial, note_success};
+use super::line;
 use super::moves::{Followed, Moves};
 use super::record::tls_of;
 use super::timers::{Deadlines, Timer};
@@ -395,7 +396,7 @@ impl TcpSession {
             retries: dial.map_or(0, Dial::retries),
             reused: false,
             tls: tls_of(&self.front),
-            line: None,
+            line: line::of_client(&self.ends, &self.front, cx),
         });
     }
 

@@ -220,6 +220,9 @@ impl<I: Io> Worker<I> {
             starved: false,
             counted: counted.filter(|_| !refuse),
         });
+        if !self.accesses.is_empty() {
+            self.note_accesses(door.edition);
+        }
         self.after(id, ops, false);
         self.run_pending();
     }

@@ -12,6 +12,7 @@ mod drain;
 pub mod edition;
 mod follow;
 mod idle;
+pub mod log;
 mod owners;
 pub mod shared;
 mod sources;
@@ -59,6 +60,7 @@ pub struct Worker<I: Io> {
     done: Vec<Done>,
     ops: Vec<Op>,
     accesses: Vec<Access>,
+    log: log::Lines,
     pending: VecDeque<(SessionId, Event)>,
     starved: Vec<SessionId>,
     /// Sessions with a server connection.
@@ -90,6 +92,7 @@ impl<I: Io> Worker<I> {
             done: Vec::new(),
             ops: Vec::new(),
             accesses: Vec::new(),
+            log: log::Lines::default(),
             pending: VecDeque::new(),
             starved: Vec::new(),
             servers_in_use: 0,
@@ -132,7 +135,9 @@ impl<I: Io> Worker<I> {
         self.feed_starved();
         self.sweep_idle();
         self.resume_accepting();
-        Ok(!self.run_drain())
+        let over = self.run_drain();
+        self.hand_log_over(over);
+        Ok(!over)
     }
 
     /// The counters of this worker.
@@ -176,7 +181,7 @@ impl<I: Io> Worker<I> {
     fn next_wake(&mut self) -> Moment {
         let session = self.heap.earliest();
         let retiring = self.retiring.first().map_or(Moment::NEVER, |(at, _)| *at);
-        let rare = retiring.min(self.sweep_editions).min(self.drain.next_wake(self.now));
+        let rare = self.log.due().min(retiring).min(self.sweep_editions).min(self.drain.next_wake(self.now));
         session.min(self.idle.next_sweep()).min(self.accept.again()).min(rare)
     }
 
@@ -302,7 +307,8 @@ impl<I: Io> Worker<I> {
     }
 
     /// Counts the exchanges that are over; `slot` is the edition that their session lives by.
-    fn note_accesses(&mut self, _slot: EditionSlot) {
+    fn note_accesses(&mut self, slot: EditionSlot) {
+        self.log_accesses(slot);
         self.accesses.clear();
     }
 

@@ -22,6 +22,7 @@ use crate::ring::Wake;
 use crate::session::About;
 
 use super::edition::Edition;
+use super::log::Desk;
 
 /// What the workers of a process share.
 pub struct Shared {
@@ -30,6 +31,8 @@ pub struct Shared {
     drain_nanos: AtomicU64,
     /// Connections per client address.
     pub clients: Clients,
+    /// Where workers leave the lines of the log.
+    pub log: Desk,
     seats: Vec<Seat>,
 }
 
@@ -38,7 +41,13 @@ impl Shared {
     pub fn new(edition: Edition, workers: usize) -> Self {
         let seats = (0..workers).map(|_| Seat::default()).collect();
         let edition = Mutex::new(Arc::new(edition));
-        Self { edition, drain_nanos: AtomicU64::new(0), clients: Clients::default(), seats }
+        Self {
+            edition,
+            drain_nanos: AtomicU64::new(0),
+            clients: Clients::default(),
+            log: Desk::default(),
+            seats,
+        }
     }
 
     /// The edition that was published last.
@@ -116,7 +125,8 @@ impl Shared {
 
     /// A counter, summed over all workers.
     pub fn sum(&self, count: Count) -> u64 {
-        self.seats.iter().fold(0, |sum, seat| sum.wrapping_add(seat.counters.get(count)))
+        let elsewhere = if count == Count::LogDropped { self.log.lost() } else { 0 };
+        self.seats.iter().fold(elsewhere, |sum, seat| sum.wrapping_add(seat.counters.get(count)))
     }
 
     /// How often sessions or exchanges ended this way, over all workers.

@@ -23,6 +23,7 @@ impl<'t> Checker<'t, '_> {
             forwarded: block.boolean("forwarded", false),
             limits: http_limits(block),
             times: http_times(block),
+            log: block.boolean("log", true),
             error_pages: self.error_pages(block),
         };
         self.warn_of_plain_443(block, has_tls, &addresses);

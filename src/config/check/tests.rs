@@ -67,6 +67,10 @@ impl World for Lab {
         true
     }
 
+    fn is_folder(&self, path: &Path) -> bool {
+        !is(path, "missing")
+    }
+
     fn server_tls(&self, paths: &[PathBuf], options: &ServerOptions) -> Result<Certified, Vec<CertError>> {
         bad(paths.iter().chain(&options.client_ca)).map_err(|error| vec![error])?;
         let options =
@@ -299,7 +303,7 @@ fn files_are_remembered() {
     let config = good(include_str!("../../../dist/examples/everything.toml"));
     let files: Vec<_> = config.files.read.iter().map(|path| path.to_str().unwrap()).collect();
     assert!(files.contains(&"/etc/ringgate/certs"), "{files:?}");
-    assert!(config.files.written.is_empty());
+    assert_eq!(config.files.written, [PathBuf::from("/var/log/ringgate/access.log")]);
 }
 
 #[test]
