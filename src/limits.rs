@@ -204,8 +204,6 @@ pub const ADMIN_TIME_MAX: Duration = Duration::from_secs(30);
 pub const TOP_RATES_MAX: usize = 600;
 /// Listening sockets that one process hands over to another, or systemd to it.
 pub const HANDED_MAX: usize = 4096;
-/// How often an old version that drains looks whether the new one has ended.
-pub const REAP_TIME: Duration = Duration::from_secs(1);
 /// A new version of the program that is not ready within this time is ended, and the old one serves on.
 pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.

@@ -68,6 +68,12 @@ impl Site {
     }
 }
 
+/// An address whose port no other test uses: on 0.0.0.0 they would share it.
+fn lone_address() -> SocketAddr {
+    let port = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    SocketAddr::new(address().ip(), port)
+}
+
 /// A block that answers by itself.
 fn says(name: &str, at: SocketAddr, text: &str) -> String {
     let answer = format!("routes = [ {{ answer = {{ status = 200, text = \"{text}\" }} }} ]");
@@ -192,7 +198,7 @@ both_engines! {
 
     fn load_does_not_notice_reloads(engine) {
         let (a, b) = (Nginx::start("A"), Nginx::start("B"));
-        let (at, extra, moved) = (address(), address(), address());
+        let (at, extra, moved) = (address(), address(), lone_address());
         let everywhere = SocketAddr::from(([0, 0, 0, 0], moved.port()));
         let config = |turn: usize| {
             let servers = [[a.address, b.address], [b.address, a.address]][turn % 2];
@@ -258,7 +264,7 @@ both_engines! {
     }
 
     fn a_listener_moves_to_all_addresses_and_back(engine) {
-        let at = address();
+        let at = lone_address();
         let everywhere = SocketAddr::from(([0, 0, 0, 0], at.port()));
         let mut site = Site::start(engine, &says("main", at, "one"));
         for turn in 0..6 {

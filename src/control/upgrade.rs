@@ -20,7 +20,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::clock;
-use crate::limits::{HANDED_MAX, REAP_TIME, UPGRADE_LOOK_TIME};
+use crate::limits::{HANDED_MAX, UPGRADE_LOOK_TIME};
 use crate::ring::{Listening, inherit, inherit_listening, inheritable};
 use crate::sandbox;
 
@@ -158,9 +158,7 @@ impl Starting {
         let Some(child) = &mut self.child else { return Ok(None) };
         if self.said.starts_with(READY) {
             let process = child.id();
-            if let Some(child) = self.child.take() {
-                tokio::task::spawn_local(reap(child));
-            }
+            self.child = None;
             return Ok(Some(process));
         }
         match child.try_wait() {
@@ -171,13 +169,6 @@ impl Starting {
             }
             Err(error) => Err(UpgradeError::Kernel(self.path.clone(), error)),
         }
-    }
-}
-
-/// A new version that ends while this one still drains leaves no zombie.
-async fn reap(mut child: Child) {
-    while let Ok(None) = child.try_wait() {
-        tokio::time::sleep(REAP_TIME).await;
     }
 }
 
