@@ -331,7 +331,7 @@ both_engines! {
         let at = address();
         let with = |max: usize| format!("[limits]\nconnections_max = {max}\n") + &says("main", at, "ok");
         let mut site = Site::start(engine, &with(90_000_000));
-        let mut long: Vec<Wire> = (0..2).map(|_| Wire::connect(at)).collect();
+        let mut long: Vec<Wire> = (0..20).map(|_| Wire::connect(at)).collect();
         for wire in &mut long {
             assert_eq!(wire.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").text(), "ok");
         }
@@ -340,7 +340,7 @@ both_engines! {
         let said = site.reload(&with(80_000_000));
         assert!(said.contains("files may be open"), "{said}");
         site.reload(&with(2));
-        // Each of two workers has one place at most, or has two connections already: nobody else gets in.
+        // The kernel spreads the twenty over both workers, each of which has one place now: nobody else gets in.
         let mut third = Wire::connect(at);
         third.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let mut fourth = Wire::connect(at);
