@@ -70,12 +70,12 @@ impl Live {
     /// Forgets what a new file decides itself.
     pub fn after_reload(&mut self, old: &Config, new: &Config) {
         let weight = |config: &Config, name: &Name| find(config, name).map(|server| server.weight);
-        self.weights.retain(|name, _| {
-            self.added.contains_key(name) && find(new, name).is_none()
-                || weight(old, name).is_some() && weight(old, name) == weight(new, name)
-        });
         let has_pool = |name: &Name| new.pools.iter().any(|pool| pool.name == name.0);
         self.added.retain(|name, _| has_pool(name) && find(new, name).is_none());
+        self.weights.retain(|name, _| {
+            self.added.contains_key(name)
+                || weight(old, name).is_some() && weight(old, name) == weight(new, name)
+        });
         self.removed.retain(|name| find(old, name).is_some() && find(new, name).is_some());
     }
 

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use crate::config::{self, Loaded};
 use crate::ids::{PoolId, ServerId};
 use crate::limits::TAKE_TIME;
 use crate::sandbox;
+use crate::tls::ServerTls;
+use crate::tls::certs::key_files;
 use crate::worker::edition::{Doors, Edition, Inherited};
 use crate::worker::shared::{Orders, Shared};
 use crate::worker::spawn::{EngineInUse, fit_descriptors};
@@ -60,6 +63,16 @@ impl fmt::Display for ReloadError {
     }
 }
 
+/// What the watched files were; `None` for one that cannot be seen.
+type Stamps = HashMap<PathBuf, Option<Stamp>>;
+
+/// Tells two states of a file apart, also when one was moved over the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    changed: (i64, i64),
+}
+
 /// What the control thread knows.
 pub struct State {
     /// What the workers share.
@@ -74,7 +87,7 @@ pub struct State {
     live: RefCell<Live>,
     loaded_at: RefCell<SystemTime>,
     /// What the watched files were when they were read.
-    stamps: RefCell<HashMap<PathBuf, Option<(SystemTime, u64)>>>,
+    stamps: RefCell<Stamps>,
     /// Which servers are asked whether they work.
     checks: RefCell<Checks>,
     /// Which names are resolved.
@@ -148,6 +161,7 @@ impl State {
                 "there is no file to reload: the process was started without one".into(),
             ));
         };
+        let before = stamps(&self.file());
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
         let Loaded { mut config, warnings } = loaded
             .map_err(|_| ReloadError::Refused("reading the file failed".into()))?
@@ -160,23 +174,35 @@ impl State {
             })?;
         self.origin.adjust(&mut config);
         let mut applied = self.replace(config).await?;
+        // A file that changed while it was read is read again.
+        for (path, stamp) in self.stamps.borrow_mut().iter_mut() {
+            if let Some(before) = before.get(path) {
+                *stamp = *before;
+            }
+        }
         applied.notes.extend(warnings.iter().map(|warning| warning.render(false)));
         Ok(applied)
     }
 
     /// Uses another configuration instead of the file's.
-    pub async fn replace(self: &Rc<Self>, config: Config) -> Result<Applied, ReloadError> {
+    pub async fn replace(self: &Rc<Self>, mut config: Config) -> Result<Applied, ReloadError> {
         let _turn = self.turn.lock().await;
         let old = self.file();
         let mut notes = fixed(&old, &config);
-        let mut config = fit_descriptors(config, self.shared.workers(), &mut notes);
         keep_what_is_fixed(&old, &mut config);
+        keep_tickets(&old, &mut config);
         let sink = self.open_log(&old, &config)?;
         let mut live = self.live.borrow().clone();
         let expanded = config::expand(&config, &self.names.answers_for(&config));
         live.after_reload(&self.expanded(&old), &expanded);
         let config = Arc::new(config);
-        let edition = self.publish(live.over(&expanded)).await?;
+        let mut at_work = live.over(&expanded);
+        let mut told = Vec::new();
+        at_work = fit_descriptors(at_work, self.shared.workers(), &mut told);
+        if old.limits.connections_max != config.limits.connections_max {
+            notes.append(&mut told);
+        }
+        let edition = self.publish(at_work).await?;
         self.names.follow(&config, &Rc::downgrade(self));
         if let Some(sink) = sink {
             self.logs.use_sink(sink);
@@ -210,16 +236,25 @@ impl State {
         let mut live = self.live.borrow().clone();
         step(&mut live, &file, &self.shared.edition().config)?;
         let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
-        let number = self.publish(live.over(&file)).await.map_err(refuse)?;
+        // What fits was told when the file was loaded.
+        let at_work = fit_descriptors(live.over(&file), self.shared.workers(), &mut Vec::new());
+        let number = self.publish(at_work).await.map_err(refuse)?;
         self.live.replace(live);
         Ok(number)
     }
 
     /// Has all workers use a configuration, and waits until they do.
     async fn publish(&self, config: Config) -> Result<u64, ReloadError> {
+        if self.shared.is_draining() {
+            return Err(ReloadError::Refused("this process is stopping: it takes nothing new over".into()));
+        }
         let before = self.shared.edition();
         let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), &Inherited::new())
-            .map_err(|error| ReloadError::Refused(error.to_string()))?;
+            .map_err(|error| {
+                let hidden = error.kind() == std::io::ErrorKind::PermissionDenied;
+                let advice = sandbox::advice().filter(|_| hidden).map(|advice| format!("; {advice}"));
+                ReloadError::Refused(format!("{error}{}", advice.unwrap_or_default()))
+            })?;
         let edition = self.shared.publish(before.next(Arc::new(config), doors));
         self.checks.borrow_mut().follow(&edition);
         let number = edition.number;
@@ -324,15 +359,34 @@ fn name_of(edition: &Edition, server: &Server) -> Name {
     (edition.config.pools[server.pool.index()].name.clone(), server.name.clone())
 }
 
-/// When certificate files were changed, and how long they are.
-fn stamps(config: &Config) -> HashMap<PathBuf, Option<(SystemTime, u64)>> {
-    let http = config.http.iter().flat_map(|block| &block.certificates);
-    let all = http.chain(config.tcp.iter().flat_map(|block| &block.certificates));
+/// What the files are now that the configuration names: certificates, their keys, authorities, pages.
+fn stamps(config: &Config) -> Stamps {
     let stamp = |path: &PathBuf| {
+        // Through links: switching a link to another file is a change.
         let about = std::fs::metadata(path).ok()?;
-        Some((about.modified().ok()?, about.len()))
+        Some(Stamp { file: (about.dev(), about.ino()), changed: (about.ctime(), about.ctime_nsec()) })
     };
-    all.map(|certificate| (certificate.file.clone(), stamp(&certificate.file))).collect()
+    let http = config.http.iter().flat_map(|block| &block.certificates);
+    let certificates = http.chain(config.tcp.iter().flat_map(|block| &block.certificates));
+    let found = certificates.flat_map(|one| key_files(&one.file).into_iter().chain([one.file.clone()]));
+    config.files.read.iter().cloned().chain(found).map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// Tickets that clients have stay good for blocks that ask clients for the same as before.
+fn keep_tickets(old: &Config, new: &mut Config) {
+    let kept = |old: Option<&Arc<ServerTls>>, new: &mut Option<Arc<ServerTls>>| {
+        if let (Some(old), Some(new)) = (old, new) {
+            *new = Arc::new(ServerTls::clone(new).replacing(old));
+        }
+    };
+    for block in &mut new.http {
+        let before = old.http.iter().find(|other| other.name == block.name);
+        kept(before.and_then(|block| block.tls.as_ref()), &mut block.tls);
+    }
+    for block in &mut new.tcp {
+        let before = old.tcp.iter().find(|other| other.name == block.name);
+        kept(before.and_then(|block| block.tls.as_ref()), &mut block.tls);
+    }
 }
 
 /// What a reload cannot change.

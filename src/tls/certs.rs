@@ -368,8 +368,8 @@ fn certified(file: &Path, pem: Pem) -> Result<CertifiedKey, CertError> {
     Err(CertError::new(file, what, advice))
 }
 
-/// Where the key of a certificate file may be.
-fn key_files(file: &Path) -> [PathBuf; 3] {
+/// Where the key of a certificate file may be, besides the file itself.
+pub fn key_files(file: &Path) -> [PathBuf; 3] {
     let mut behind = file.as_os_str().to_owned();
     behind.push(".key");
     [file.with_extension("key"), PathBuf::from(behind), file.with_file_name("privkey.pem")]

@@ -134,16 +134,28 @@ impl<I: Io> Worker<I> {
                 Some(listener) => (door.edition, door.listener) = (current, listener),
                 None => {
                     door.closing = Some(gone);
+                    self.editions.enter(door.edition);
+                    self.sweep_doors = self.sweep_doors.min(gone);
                     self.io.unlisten(door.ring);
                 }
             }
         }
     }
 
-    /// Forgets listening sockets whose queue is surely empty.
+    /// Forgets listening sockets whose queue is surely empty, and of whose connections none waits for a place.
     pub(super) fn sweep_doors(&mut self) {
-        let now = self.now;
-        self.accept.doors.retain(|door| door.closing.is_none_or(|gone| gone > now));
+        let (now, waiting, editions) = (self.now, &self.accept.waiting, &mut self.editions);
+        let mut again = Moment::NEVER;
+        self.accept.doors.retain(|door| {
+            let Some(gone) = door.closing else { return true };
+            if gone <= now && !waiting.iter().any(|(ring, ..)| *ring == door.ring) {
+                editions.leave(door.edition);
+                return false;
+            }
+            again = again.min(if gone <= now { now + CLOSING_TIME } else { gone });
+            true
+        });
+        self.sweep_doors = again;
     }
 
     /// Second descriptors of all listening sockets, with their addresses.

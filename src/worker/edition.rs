@@ -13,10 +13,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::balance::Balancer;
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::config::model::{Config, Listener};
 use crate::ids::{ListenerId, WorkerId};
-use crate::limits::{BACKLOG_MAX, CLOSING_TIME, TAKEN_TIME};
+use crate::limits::{BACKLOG_MAX, TAKEN_TIME};
 use crate::net::Address;
 use crate::ring::{self, Door, ListenOptions};
 use crate::session::moves::Moves;
@@ -136,18 +136,16 @@ pub struct Editions {
 
 struct Held {
     edition: Arc<Edition>,
-    /// Sessions that live by it.
-    sessions: usize,
+    /// Sessions that live by it, and listeners that are being closed: connections may still come from them.
+    users: usize,
     /// From it to the current one; `None` for the current one.
     moves: Option<Moves>,
-    /// Not before this moment does it go: connections may come from its listeners that are being closed.
-    until: Moment,
 }
 
 impl Editions {
     /// With one edition.
     pub fn new(edition: Arc<Edition>) -> Self {
-        let held = Held { edition, sessions: 0, moves: None, until: Moment::default() };
+        let held = Held { edition, users: 0, moves: None };
         Self { slots: vec![Some(held)], current: EditionSlot(0) }
     }
 
@@ -171,33 +169,29 @@ impl Editions {
         self.slots[slot.0 as usize].as_ref()?.moves.as_ref()
     }
 
-    /// Another session lives by this edition.
+    /// Another session lives by this edition, or a listener that is being closed.
     pub fn enter(&mut self, slot: EditionSlot) {
         if let Some(held) = &mut self.slots[slot.0 as usize] {
-            held.sessions += 1;
+            held.users += 1;
         }
     }
 
-    /// A session does not live by this edition any more.
-    pub fn leave(&mut self, slot: EditionSlot, now: Moment) {
+    /// One of those does not live by this edition any more.
+    pub fn leave(&mut self, slot: EditionSlot) {
         if let Some(held) = &mut self.slots[slot.0 as usize] {
-            held.sessions -= 1;
-            if held.sessions == 0 && slot != self.current && held.until <= now {
+            held.users -= 1;
+            if held.users == 0 && slot != self.current {
                 self.slots[slot.0 as usize] = None;
             }
         }
     }
 
     /// Takes a new edition over as the current one.
-    pub fn take(&mut self, edition: Arc<Edition>, now: Moment) {
-        let before = self.current;
-        if let Some(held) = &mut self.slots[before.0 as usize] {
-            held.until = now + CLOSING_TIME;
-        }
+    pub fn take(&mut self, edition: Arc<Edition>) {
         for held in self.slots.iter_mut().flatten() {
             held.moves = Some(Moves::between(&held.edition.config, &edition.config));
         }
-        let held = Held { edition, sessions: 0, moves: None, until: Moment::default() };
+        let held = Held { edition, users: 0, moves: None };
         let free = self.slots.iter().position(Option::is_none);
         let at = free.unwrap_or(self.slots.len());
         if free.is_none() {
@@ -207,22 +201,13 @@ impl Editions {
         self.current = EditionSlot(u32::try_from(at).unwrap_or(0));
     }
 
-    /// Lets go of editions that nobody needs any more; says when to look again.
-    pub fn sweep(&mut self, now: Moment) -> Moment {
-        let mut again = Moment::NEVER;
+    /// Lets go of editions that nobody needs any more.
+    pub fn sweep(&mut self) {
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(held) = slot
-                && held.sessions == 0
-                && at != self.current.0 as usize
-            {
-                if held.until <= now {
-                    *slot = None;
-                } else {
-                    again = again.min(held.until);
-                }
+            if at != self.current.0 as usize && slot.as_ref().is_some_and(|held| held.users == 0) {
+                *slot = None;
             }
         }
-        again
     }
 
     /// How many are held.

@@ -21,7 +21,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn take_edition(&mut self, edition: Arc<Edition>) {
         let before = self.editions.current();
         let servers = edition.config.servers.len();
-        self.editions.take(edition, self.now);
+        self.editions.take(edition);
         self.move_listeners();
         if !self.drain.is_on() && self.open_listeners(self.editions.current()).is_err() {
             // The sockets were opened before the edition was published, so only the ring can have failed.
@@ -41,7 +41,7 @@ impl<I: Io> Worker<I> {
         for id in self.sessions.ids() {
             self.follow(id);
         }
-        self.sweep_editions = self.editions.sweep(self.now);
+        self.editions.sweep();
         self.resume_accepting();
     }
 
@@ -61,7 +61,7 @@ impl<I: Io> Worker<I> {
                 let (old, current) = (entry.edition, self.editions.current());
                 (entry.edition, entry.listener) = (current, listener);
                 self.editions.enter(current);
-                self.editions.leave(old, self.now);
+                self.editions.leave(old);
             }
             (Followed::Later, _) => {}
             (Followed::Never, _) => {
@@ -78,8 +78,7 @@ impl<I: Io> Worker<I> {
     /// Ends the sessions whose time is over, and forgets old editions.
     pub(super) fn run_retiring(&mut self) {
         self.run_pending();
-        if self.sweep_editions <= self.now {
-            self.sweep_editions = self.editions.sweep(self.now);
+        if self.sweep_doors <= self.now {
             self.sweep_doors();
         }
         let due = self.retiring.partition_point(|(at, _)| *at <= self.now);

@@ -47,7 +47,7 @@ pub struct Worker<I: Io> {
     shared: Arc<Shared>,
     editions: Editions,
     /// When an old edition may go.
-    sweep_editions: Moment,
+    sweep_doors: Moment,
     /// Sessions that end at the latest then, because what they are about was removed.
     retiring: Vec<(Moment, SessionId)>,
     sessions: Sessions,
@@ -100,7 +100,7 @@ impl<I: Io> Worker<I> {
             accept,
             drain: drain::Drain::default(),
             editions: Editions::new(edition),
-            sweep_editions: Moment::NEVER,
+            sweep_doors: Moment::NEVER,
             retiring: Vec::new(),
             shared,
         }
@@ -181,7 +181,7 @@ impl<I: Io> Worker<I> {
     fn next_wake(&mut self) -> Moment {
         let session = self.heap.earliest();
         let retiring = self.retiring.first().map_or(Moment::NEVER, |(at, _)| *at);
-        let rare = self.log.due().min(retiring).min(self.sweep_editions).min(self.drain.next_wake(self.now));
+        let rare = self.log.due().min(retiring).min(self.sweep_doors).min(self.drain.next_wake(self.now));
         session.min(self.idle.next_sweep()).min(self.accept.again()).min(rare)
     }
 
@@ -524,7 +524,7 @@ impl<I: Io> Worker<I> {
             debug_assert!(entry.back.is_none(), "a session ended with a server connection");
             debug_assert_eq!(entry.session.pages(), 0, "a session ended with pages");
             self.counters().sub(Count::Open, 1);
-            self.editions.leave(entry.edition, self.now);
+            self.editions.leave(entry.edition);
             if let Some(client) = entry.counted {
                 self.shared.clients.leave(client);
             }

@@ -1,0 +1,158 @@
+//! A new version takes over while requests come in: `kill -USR2`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{Ringgate, Running, address, curl_text, eventually, is_listening, program};
+use tempfile::TempDir;
+
+/// A ringgate that changes its process, told about by `NOTIFY_SOCKET`.
+struct Site {
+    folder: TempDir,
+    first: Running,
+    notified: UnixDatagram,
+    /// The versions that no drop guard ends.
+    later: RefCell<Vec<u32>>,
+}
+
+impl Site {
+    fn start(at: SocketAddr, config: &str, more: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let socket = folder.path().join("notify");
+        let notified = UnixDatagram::bind(&socket).unwrap();
+        notified.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let file = folder.path().join("ringgate.toml");
+        std::fs::write(&file, config).unwrap();
+        let line = format!("NOTIFY_SOCKET={} exec \"$1\" run \"$2\" {more}", socket.display());
+        let words = ["-c", &line, "sh", Ringgate::program().to_str().unwrap(), file.to_str().unwrap()];
+        let mut first = Running::start("ringgate", Path::new("/bin/sh"), &words, folder.path());
+        first.wait_until("it listens", || is_listening(at));
+        let site = Self { folder, first, notified, later: RefCell::default() };
+        site.told("READY=1");
+        site
+    }
+
+    /// The next message with this line.
+    #[track_caller]
+    fn told(&self, wanted: &str) -> String {
+        let mut bytes = [0; 1024];
+        loop {
+            let count = self.notified.recv(&mut bytes).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+            let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+            if text.lines().any(|line| line.starts_with(wanted)) {
+                return text;
+            }
+        }
+    }
+
+    /// The process that serves now.
+    fn pid(&self) -> u32 {
+        self.later.borrow().last().copied().unwrap_or(self.first.pid())
+    }
+
+    /// Has a new version take over; the one before ends.
+    #[track_caller]
+    fn upgrade(&self) {
+        let old = self.pid();
+        signal(old, "USR2");
+        let text = self.told("MAINPID=");
+        let new = text.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().parse().unwrap();
+        assert_ne!(new, old);
+        self.later.borrow_mut().push(new);
+    }
+
+    fn gone(&self, pid: u32) {
+        eventually("the old version ends", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // A process that has ended and whose parent is this test.
+            (stat.is_empty() || stat.rsplit_once(") ").unwrap().1.starts_with('Z')).then_some(())
+        });
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.later.borrow().iter().for_each(|pid| signal(*pid, "KILL"));
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let kill = format!("kill -{name} {pid} 2>&1");
+    let _ = Command::new("sh").args(["-c", &kill]).stdout(Stdio::null()).status().unwrap();
+}
+
+fn answering(at: SocketAddr, text: &str, more: &str) -> String {
+    format!(
+        "[http.main]\nlisten = [\"{at}\"]\nroutes = [ {{ answer = {{ status = 200, text = \"{text}\" }} }} ]\n{more}\n\
+         [workers]\ncount = 2\n"
+    )
+}
+
+fn wrk(at: SocketAddr, seconds: u32, header: &str) -> Child {
+    Command::new(program("wrk", "wrk"))
+        .args(["-t1", "-c8", &format!("-d{seconds}s"), "-H", header, &format!("http://{at}/")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+both_engines! {
+    fn load_does_not_notice_upgrades(engine) {
+        let at = address();
+        let more = "[http.local]\nlisten = [\"unix:site.sock\"]\nroutes = [ { answer = { status = 200, text = \"local\" } } ]\n\
+             [admin]\nlisten = [\"unix:admin.sock\"]\n[process]\nuser = \"nobody\"\n";
+        let flag = format!("--engine {}", engine.flag());
+        let mut site = Site::start(at, &answering(at, "v0", more), &flag);
+        let load = wrk(at, 5, "Connection: close");
+        for turn in 1..=3 {
+            let old = site.pid();
+            let text = format!("v{turn}");
+            std::fs::write(site.folder.path().join("ringgate.toml"), answering(at, &text, more)).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            site.upgrade();
+            site.gone(old);
+            if turn == 1 {
+                assert!(site.first.wait().success());
+            }
+            assert_eq!(curl_text(&[&format!("http://{at}/")]), text);
+            for (socket, path) in [("site.sock", "/"), ("admin.sock", "/v1/status")] {
+                let socket = site.folder.path().join(socket);
+                UnixStream::connect(&socket).unwrap();
+                let said = curl_text(&["--unix-socket", socket.to_str().unwrap(), &format!("http://localhost{path}")]);
+                assert!(said == "local" || said.contains(&format!("\"pid\":{}", site.pid())), "{said}");
+            }
+        }
+        let output = load.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(" requests in"), "{text}");
+        assert!(!text.contains("Socket errors") && !text.contains("Non-2xx"), "{text}");
+    }
+
+    fn a_version_that_fails_leaves_the_old_one_serving(engine) {
+        let at = address();
+        let flag = format!("--engine {}", engine.flag());
+        let site = Site::start(at, &answering(at, "old", ""), &flag);
+        std::fs::write(site.folder.path().join("ringgate.toml"), "nonsense").unwrap();
+        site.first.signal("USR2");
+        eventually("it says so", || site.first.stderr().contains("the old one serves on").then_some(()));
+        assert!(site.first.stderr().contains("ringgate.toml:1:"));
+        assert_eq!(curl_text(&[&format!("http://{at}/")]), "old");
+        let children = format!("/proc/{0}/task/{0}/children", site.first.pid());
+        assert_eq!(std::fs::read_to_string(children).unwrap_or_default().trim(), "");
+        std::fs::write(site.folder.path().join("ringgate.toml"), answering(at, "new", "")).unwrap();
+        site.upgrade();
+        site.gone(site.first.pid());
+        assert_eq!(curl_text(&[&format!("http://{at}/")]), "new");
+    }
+}
