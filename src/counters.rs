@@ -42,6 +42,7 @@ counts! {
     Answers5xx,       "answers_5xx_total",               false, "answers with a 5xx status";
     Upgrades,         "upgrades_total",                  false, "connections that became tunnels";
     TlsHandshakes,    "tls_handshakes_total",            false, "TLS handshakes completed with clients";
+    TlsHandshakes12,  "tls12_handshakes_total",          false, "TLS handshakes completed with clients, of version 1.2";
     TlsResumed,       "tls_resumed_total",               false, "TLS handshakes with clients that resumed a session";
     ServerConnects,   "server_connects_total",           false, "connections opened to servers";
     ServerReused,     "server_reused_total",             false, "requests sent on a server connection that was kept";
@@ -56,6 +57,9 @@ counts! {
     BytesOut,         "client_bytes_sent_total",         false, "bytes sent to clients, TLS included";
     LogDropped,       "log_dropped_total",               false, "lines of the access log that were dropped because its destination was too slow or failed";
     Turns,            "turns_total",                     false, "turns of the worker's loop";
+    Pages,            "pages",                           true,  "pages made so far";
+    PagesFree,        "pages_free",                      true,  "pages that nobody uses";
+    PagesLent,        "pages_lent",                      true,  "pages that the kernel may write to";
 }
 
 /// The counters of one worker.
@@ -87,6 +91,12 @@ impl Counters {
     pub fn sub(&self, count: Count, by: u64) {
         debug_assert!(count.is_gauge());
         bump(&self.counts[count as usize], by.wrapping_neg());
+    }
+
+    /// Sets a gauge. To be called by the owning worker only.
+    pub fn set(&self, count: Count, value: u64) {
+        debug_assert!(count.is_gauge());
+        self.counts[count as usize].store(value, Relaxed);
     }
 
     /// Counts an end. To be called by the owning worker only.

@@ -85,6 +85,7 @@ pub mod close;
 pub mod counters;
 pub mod ids;
 pub mod limits;
+pub mod meters;
 pub mod net;
 
 pub mod http;

@@ -12,7 +12,7 @@ use ringgate::close::Close;
 const LAYERS: &[&[&str]] = &[
     &["access", "buf", "clock", "ids", "limits", "close", "counters", "net"],
     &["http", "mysql", "proxyproto", "tls"],
-    &["config", "route", "balance"],
+    &["config", "route", "balance", "meters"],
     &["session", "tell"],
     &["ring", "sandbox"],
     &["worker", "control"],

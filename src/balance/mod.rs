@@ -120,6 +120,8 @@ pub struct ServerView {
     pub checked: bool,
     /// Its check says that it does not work.
     pub down: bool,
+    /// Attempts that failed, since it is known.
+    pub failed: u64,
     /// Failures in a row; 0 when it is well.
     pub failures: u8,
     /// Until when it is left alone; a moment that is over means that it waits for its probe. `None` when it is well.
@@ -185,6 +187,7 @@ impl Balancer {
     /// An exchange with the server ended like this: [`Balancer::struck`] if that speaks against the server (see
     /// [`evidence`]). `fresh` is false for a connection that was kept.
     pub fn ended(&self, server: ServerId, close: Close, fresh: bool, now: Moment) -> Ejection {
+        self.servers[server.index()].state.failed.fetch_add(1, Relaxed);
         self.struck(server, evidence(close, fresh), now)
     }
 

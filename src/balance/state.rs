@@ -40,6 +40,8 @@ pub(super) struct ServerState {
     pub(super) health: Health,
     /// Its check came to a verdict.
     pub(super) checked: AtomicBool,
+    /// Attempts that failed there.
+    pub(super) failed: AtomicU64,
 }
 
 impl Default for ServerState {
@@ -49,6 +51,7 @@ impl Default for ServerState {
             in_flight_max: AtomicU32::new(u32::MAX),
             health: Health::default(),
             checked: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
         }
     }
 }
@@ -136,6 +139,7 @@ impl Place {
             admin: Admin::Ready,
             in_flight: self.state.in_flight.load(Relaxed),
             checked: self.state.checked.load(Relaxed),
+            failed: self.state.failed.load(Relaxed),
             down: false,
             failures: 0,
             ejected_until: None,

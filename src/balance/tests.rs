@@ -105,6 +105,7 @@ fn the_view_shows_load_and_health() {
         admin: Admin::Ready,
         in_flight,
         checked: false,
+        failed: 0,
         down: false,
         failures,
         ejected_until,

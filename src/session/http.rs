@@ -25,6 +25,7 @@ use crate::tls::{Pipe, TlsError};
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
+use super::record::count_handshake;
 use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
 use super::timers::{Deadlines, Timer};
@@ -368,10 +369,7 @@ impl HttpSession {
             }
             return false;
         }
-        cx.counters.add(Count::TlsHandshakes, 1);
-        if self.front.pipe().is_some_and(Pipe::resumed) {
-            cx.counters.add(Count::TlsResumed, 1);
-        }
+        count_handshake(&self.front, cx);
         self.phase = Phase::Head;
         self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.head);
         true

@@ -7,6 +7,7 @@
 use crate::access::{Access, Block, Steps, Tls};
 use crate::clock::Moment;
 use crate::close::Close;
+use crate::counters::Count;
 use crate::tls::Pipe;
 
 use super::Cx;
@@ -103,6 +104,17 @@ impl HttpSession {
             self.note_own(close, 0, None, 0, cx);
             self.head_begun = false;
         }
+    }
+}
+
+/// Counts a completed TLS handshake with a client.
+pub(super) fn count_handshake(conn: &Conn, cx: &Cx<'_>) {
+    cx.counters.add(Count::TlsHandshakes, 1);
+    if tls_of(conn) == Tls::Tls12 {
+        cx.counters.add(Count::TlsHandshakes12, 1);
+    }
+    if conn.pipe().is_some_and(Pipe::resumed) {
+        cx.counters.add(Count::TlsResumed, 1);
     }
 }
 

@@ -18,7 +18,7 @@ use super::conn::{Conn, push_or_copy};
 use super::dial::{Around, Dial, note_success};
 use super::line;
 use super::moves::{Followed, Moves};
-use super::record::tls_of;
+use super::record::{count_handshake, tls_of};
 use super::timers::{Deadlines, Timer};
 use super::{About, Cx, Event, Leg, Op, Reuse};
 
@@ -323,7 +323,7 @@ impl TcpSession {
         }
         if self.phase == Phase::Handshake {
             if !self.front.is_handshaking() {
-                cx.counters.add(Count::TlsHandshakes, 1);
+                count_handshake(&self.front, cx);
                 self.dial(cx);
             } else if self.front.is_eof() {
                 self.end(Close::TlsHandshake, cx);

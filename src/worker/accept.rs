@@ -219,6 +219,7 @@ impl<I: Io> Worker<I> {
         let mut session = Session::new(listener.serves, ends, refuse_with, &mut cx);
         session.pump(&mut cx);
         self.owners.set(sock, Owner::Session(id, crate::session::Leg::Front));
+        edition.meters.listener(door.listener).enter(self.id);
         self.editions.enter(door.edition);
         self.sessions.insert(Entry {
             session,

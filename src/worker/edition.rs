@@ -17,6 +17,7 @@ use crate::clock;
 use crate::config::model::{Config, Listener};
 use crate::ids::{ListenerId, WorkerId};
 use crate::limits::{BACKLOG_MAX, TAKEN_TIME};
+use crate::meters::Meters;
 use crate::net::Address;
 use crate::ring::{self, Door, ListenOptions};
 use crate::session::moves::Moves;
@@ -29,6 +30,8 @@ pub struct Edition {
     pub config: Arc<Config>,
     /// Who takes the next request.
     pub balancer: Balancer,
+    /// What is measured.
+    pub meters: Meters,
     /// Those that no worker has fetched yet.
     doors: Mutex<DoorMap>,
 }
@@ -43,17 +46,19 @@ pub struct Doors(DoorMap);
 pub type Inherited = Vec<(Address, OwnedFd)>;
 
 impl Edition {
-    /// The first of a process. Its workers open the listening sockets that `doors` does not have.
-    pub fn first(config: Arc<Config>, doors: Doors) -> Self {
+    /// The first of a process with so many workers. They open the listening sockets that `doors` does not have.
+    pub fn first(config: Arc<Config>, workers: usize, doors: Doors) -> Self {
         let balancer = Balancer::next(None, &config);
-        Self { number: 1, config, balancer, doors: Mutex::new(doors.0) }
+        let meters = Meters::new(&config, workers);
+        Self { number: 1, config, balancer, meters, doors: Mutex::new(doors.0) }
     }
 
     /// The one after `self`: what both configurations have keeps its load and health, and servers that it does not have
     /// get nothing new from now on.
     pub fn next(&self, config: Arc<Config>, doors: Doors) -> Self {
         let balancer = Balancer::next(Some((&self.config, &self.balancer)), &config);
-        Self { number: self.number + 1, config, balancer, doors: Mutex::new(doors.0) }
+        let meters = self.meters.next(&self.config, &config);
+        Self { number: self.number + 1, config, balancer, meters, doors: Mutex::new(doors.0) }
     }
 
     /// The sockets that were opened for a worker.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::access::Access;
 use crate::buf::Chain;
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use crate::config::model::Config;
 use crate::counters::{Count, Counters};
 use crate::ids::{ServerId, SessionId, SockId, WorkerId};
@@ -124,7 +124,9 @@ impl<I: Io> Worker<I> {
         self.io.crowd(self.servers_in_use);
         self.now = self.io.turn(until, &mut done)?;
         self.counters().add(Count::Turns, 1);
-        self.date.refresh(self.now);
+        if self.date.refresh(self.now) {
+            self.note_load();
+        }
         for happening in done.drain(..) {
             self.on_done(happening);
         }
@@ -138,6 +140,18 @@ impl<I: Io> Worker<I> {
         let over = self.run_drain();
         self.hand_log_over(over);
         Ok(!over)
+    }
+
+    /// Once per second: what shows how busy the worker is.
+    fn note_load(&mut self) {
+        let lent = self.io.lent() as u64;
+        let pool = self.io.pool();
+        let (made, free) = (pool.made() as u64, pool.free() as u64);
+        let seat = self.shared.seat(self.id);
+        seat.counters.set(Count::Pages, made);
+        seat.counters.set(Count::PagesFree, free);
+        seat.counters.set(Count::PagesLent, lent);
+        seat.set_busy(clock::thread_time());
     }
 
     /// The counters of this worker.
@@ -308,6 +322,8 @@ impl<I: Io> Worker<I> {
 
     /// Counts the exchanges that are over; `slot` is the edition that their session lives by.
     fn note_accesses(&mut self, slot: EditionSlot) {
+        let meters = &self.editions.get(slot).meters;
+        self.accesses.iter().for_each(|access| meters.note(self.id, access));
         self.log_accesses(slot);
         self.accesses.clear();
     }
@@ -524,6 +540,7 @@ impl<I: Io> Worker<I> {
             debug_assert!(entry.back.is_none(), "a session ended with a server connection");
             debug_assert_eq!(entry.session.pages(), 0, "a session ended with pages");
             self.counters().sub(Count::Open, 1);
+            self.editions.get(entry.edition).meters.listener(entry.listener).leave(self.id);
             self.editions.leave(entry.edition);
             if let Some(client) = entry.counted {
                 self.shared.clients.leave(client);

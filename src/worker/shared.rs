@@ -185,6 +185,8 @@ pub enum Orders {
 pub struct Seat {
     /// Its counters.
     pub counters: Counters,
+    /// Nanoseconds of processor time, as of its last second with work.
+    busy: AtomicU64,
     orders: AtomicU8,
     /// The number of the edition that it works by.
     taken: AtomicU64,
@@ -194,6 +196,16 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// Processor time that the worker's thread used so far, as it told about once per second.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy.load(Ordering::Relaxed))
+    }
+
+    /// Notes the processor time that the worker's thread used so far.
+    pub fn set_busy(&self, time: Duration) {
+        self.busy.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// How to wake it.
     pub fn set_waker(&self, waker: Arc<dyn Wake>) {
         let _ = self.waker.set(waker);

@@ -15,12 +15,14 @@ pub(super) struct Date {
 }
 
 impl Date {
-    /// Brings it up to date.
-    pub(super) fn refresh(&mut self, now: Moment) {
-        if now >= self.until {
+    /// Brings it up to date; true once per second.
+    pub(super) fn refresh(&mut self, now: Moment) -> bool {
+        let is_old = now >= self.until;
+        if is_old {
             self.text = httpdate::fmt_http_date(clock::wall());
             self.until = now + Duration::from_secs(1);
         }
+        is_old
     }
 
     /// Its text.

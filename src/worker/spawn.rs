@@ -184,7 +184,7 @@ pub fn prepare(config: Config, inherited: Inherited) -> Result<Prepared, StartEr
     }
     let doors =
         Doors::open(&config, None, count, &inherited).map_err(|error| StartError(error.to_string()))?;
-    let edition = Edition::first(Arc::new(config), doors);
+    let edition = Edition::first(Arc::new(config), count, doors);
     Ok(Prepared { edition, engine, count, pages, cores, notes })
 }
 

@@ -57,7 +57,10 @@ pub fn run(seed: u64, trace: bool, material: &Material) -> Result<Tally, String>
         }));
     }
     let config = Config::parse(&scenario.config, "sim.toml").map_err(|mistakes| format!("{mistakes}"))?;
-    let shared = Arc::new(Shared::new(Edition::first(Arc::new(config), Doors::default()), scenario.workers));
+    let shared = Arc::new(Shared::new(
+        Edition::first(Arc::new(config), scenario.workers, Doors::default()),
+        scenario.workers,
+    ));
     let ledger = Rc::new(RefCell::new(Ledger {
         tight: scenario.tight,
         attempts_max: scenario.attempts_max,
