@@ -257,3 +257,7 @@ pub const LOG_ROTATE_MIN: u64 = 4096;
 pub const LOG_KEEP_DEFAULT: u32 = 5;
 /// Most of them that can be configured.
 pub const LOG_KEEP_MAX: u32 = 1000;
+/// How often rates and latencies are worked out.
+pub const STATS_STEP: Duration = Duration::from_secs(2);
+/// Of how many such steps they are remembered.
+pub const STATS_HISTORY: usize = 150;

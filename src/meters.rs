@@ -129,27 +129,23 @@ impl Spread {
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+}
 
-    /// The time that this share (0 to 1) of all did not exceed, in milliseconds, interpolated within its bucket. `None`
-    /// without any.
-    pub fn percentile_ms(&self, share: f64) -> Option<f64> {
-        let count = self.count();
-        if count == 0 {
-            return None;
+/// The time that this share (0 to 1) of all in these buckets did not exceed, in milliseconds, interpolated within its
+/// bucket. `None` without any.
+pub fn percentile_ms(buckets: &[f64; BOUNDS.len() + 1], share: f64) -> Option<f64> {
+    let mut left = share * buckets.iter().sum::<f64>();
+    for (at, bucket) in buckets.iter().enumerate() {
+        if *bucket > 0.0 && left <= *bucket {
+            let from = if at == 0 { 0 } else { BOUNDS[at - 1] };
+            let to = BOUNDS.get(at).copied().unwrap_or(from);
+            return Some((from as f64 + (to - from) as f64 * (left / bucket)) / 1e6);
         }
-        let mut left = share * count as f64;
-        for (at, bucket) in self.buckets.iter().enumerate() {
-            let bucket = *bucket as f64;
-            if bucket > 0.0 && left <= bucket {
-                let from = if at == 0 { 0 } else { BOUNDS[at - 1] };
-                let to = BOUNDS.get(at).copied().unwrap_or(from);
-                let nanos = from as f64 + (to - from) as f64 * (left / bucket);
-                return Some(nanos / 1e6);
-            }
-            left -= bucket;
-        }
-        Some(BOUNDS[BOUNDS.len() - 1] as f64 / 1e6)
+        left -= bucket;
     }
+    // Rounding left a little over: the last that is not empty.
+    let last = buckets.iter().rposition(|bucket| *bucket > 0.0)?;
+    Some(BOUNDS[last.min(BOUNDS.len() - 1)] as f64 / 1e6)
 }
 
 /// What a worker counted of a thing.

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 
 use super::dashboard;
 use super::live::Refusal;
+use super::metrics;
 use super::state::{ReloadError, State};
 use super::views;
 use crate::balance::Admin;
@@ -106,8 +107,8 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
     let get = matches!(*method, Method::GET | Method::HEAD);
     match parts.as_slice() {
         [""] if get => Answer::page(),
-        ["metrics"] if get => metrics(state),
-        ["v1", "status"] if get => Answer::json(&views::status(state)),
+        ["metrics"] if get => Answer::text(200, metrics::CONTENT_TYPE, metrics::text(state)),
+        ["v1", "status"] if get => Answer::json(&views::status(state, query(uri, "history").is_some())),
         ["v1", "listeners"] if get => Answer::json(&views::listeners(state)),
         ["v1", "servers"] if get => Answer::json(&views::servers(state, query(uri, "history").is_some())),
         ["v1", "sessions"] if get => sessions(uri, state).await,
@@ -151,10 +152,6 @@ fn unknown(method: &Method, parts: &[&str]) -> Answer {
         return Answer::error(405, &format!("{method} is not for /{path}"), "README.md lists the calls");
     }
     Answer::error(404, &format!("there is no /{path}"), "README.md lists the calls; they begin with /v1/")
-}
-
-fn metrics(_state: &State) -> Answer {
-    Answer::error(404, "there are no metrics yet", "")
 }
 
 async fn sessions(uri: &Uri, state: &State) -> Answer {

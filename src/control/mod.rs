@@ -14,8 +14,10 @@ mod dashboard;
 mod handover;
 mod live;
 pub mod logs;
+mod metrics;
 mod names;
 mod state;
+mod stats;
 pub mod systemd;
 pub mod upgrade;
 mod views;
@@ -245,6 +247,7 @@ async fn serve(state: Rc<State>, admin: admin::Doors, mut orders: mpsc::Receiver
     state.begin();
     admin.serve(&state);
     tokio::task::spawn_local(watch(state.clone()));
+    tokio::task::spawn_local(stats::observe(state.clone()));
     tokio::task::spawn_local(handover::watchdog(state.clone()));
     while let Some(order) = orders.recv().await {
         let state = state.clone();

@@ -4,7 +4,7 @@
 //! both. Always true: the configuration at work is the file's with the live settings over it; an edition is published
 //! only after everything it needs was opened; a reload that fails changes nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +20,7 @@ use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
 use super::logs::{Logs, Sink};
 use super::names::Names;
+use super::stats::Stats;
 use super::{Origin, systemd};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
@@ -94,6 +95,10 @@ pub struct State {
     names: Names,
     /// The admin sockets, for a new version of the program.
     pub admin_doors: Copies,
+    /// Rates and latencies.
+    pub stats: Stats,
+    /// Reloads that were refused.
+    pub refused: Cell<u64>,
     /// Who writes the log.
     logs: Logs,
     /// Turns true when another process accepts from the listening sockets.
@@ -127,6 +132,8 @@ impl State {
             checks,
             names,
             admin_doors,
+            stats: Stats::default(),
+            refused: Cell::new(0),
             logs,
             left: watch::Sender::new(false),
             turn: Mutex::new(()),
@@ -147,6 +154,9 @@ impl State {
     pub async fn reload(self: &Rc<Self>) -> Result<Applied, ReloadError> {
         systemd::reloading();
         let result = self.load().await;
+        if result.is_err() {
+            self.refused.set(self.refused.get() + 1);
+        }
         let edition = self.shared.edition().number;
         systemd::ready(&match &result {
             Ok(_) => format!("serving edition {edition}"),

@@ -13,20 +13,22 @@ use super::handover;
 use super::live::{Difference, Name};
 use super::names::Names;
 use super::state::State;
+use super::stats;
 use crate::balance::ServerView;
 use crate::clock;
 use crate::config::model::{Balance, Block, Config};
 use crate::counters::Count;
+use crate::ids::{ListenerId, WorkerId};
 use crate::limits::STALE_NAMES_MAX;
 use crate::worker::edition::Edition;
 use crate::worker::shared::{Ask, SessionView};
 
 /// The process as a whole.
-pub fn status(state: &State) -> Value {
+pub fn status(state: &State, with_history: bool) -> Value {
     let (shared, edition) = (&state.shared, state.shared.edition());
     let checks = state.check_counts();
     let loaded_at = jiff::Timestamp::try_from(state.loaded_at()).map(|at| at.to_string()).unwrap_or_default();
-    json!({
+    let mut view = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_s": clock::now().since(state.since).as_secs(),
@@ -49,6 +51,20 @@ pub fn status(state: &State) -> Value {
             "came_up": checks.came_up,
         },
         "names": names(state.names()),
+        "workers_load": (0..shared.workers()).map(|at| load(state, at)).collect::<Vec<_>>(),
+    });
+    state.stats.put_whole(&mut view, with_history);
+    view
+}
+
+fn load(state: &State, worker: usize) -> Value {
+    let counters = &state.shared.seat(WorkerId(u32::try_from(worker).unwrap_or(0))).counters;
+    json!({
+        "worker": worker,
+        "busy": state.stats.busy(worker),
+        "connections": counters.get(Count::Open),
+        "turns": counters.get(Count::Turns),
+        "pages_lent": counters.get(Count::PagesLent),
     })
 }
 
@@ -62,24 +78,33 @@ fn names(names: &Names) -> Value {
 /// What listens.
 pub fn listeners(state: &State) -> Value {
     let edition = state.shared.edition();
-    let view = |listener: &crate::config::model::Listener| {
+    let view = |(at, listener): (u32, &crate::config::model::Listener)| {
         let (block, kind, tls) = match edition.config.block(listener.serves) {
             Block::Http(http) => (&http.name, "http", http.tls.is_some()),
             Block::Tcp(tcp) => (&tcp.name, "tcp", tcp.tls.is_some()),
         };
-        json!({ "address": listener.address.to_string(), "block": block, "kind": kind, "tls": tls })
+        let (accepted, open) = edition.meters.listener(ListenerId(at)).sums();
+        let address = listener.address.to_string();
+        let rate = state.stats.listener_rate(&address);
+        json!({
+            "address": address, "block": block, "kind": kind, "tls": tls,
+            "open": open, "accepted": accepted, "rate": rate,
+        })
     };
-    edition.config.listeners.iter().map(view).collect()
+    (0u32..).zip(&edition.config.listeners).map(view).collect()
 }
 
 /// Pools and servers.
-pub fn servers(state: &State, _history: bool) -> Value {
+pub fn servers(state: &State, with_history: bool) -> Value {
     let edition = state.shared.edition();
     let file = state.expanded(&state.file());
     let views: Vec<ServerView> = edition.balancer.servers().collect();
     let pools = (0u32..).zip(&edition.config.pools).map(|(at, pool)| {
-        let list: Vec<Value> =
-            pool.servers.iter().map(|id| server_view(state, &file, &edition, &views[id.index()])).collect();
+        let list: Vec<Value> = pool
+            .servers
+            .iter()
+            .map(|id| server_view(state, &file, &edition, &views[id.index()], with_history))
+            .collect();
         json!({
             "name": pool.name,
             "balance": balance_word(pool.balance),
@@ -95,16 +120,25 @@ pub fn server(state: &State, (pool, name): &Name) -> Value {
     let edition = state.shared.edition();
     let Some(id) = super::live::find_id(&edition.config, pool, name) else { return Value::Null };
     let view = edition.balancer.servers().nth(id.index());
-    view.map_or(Value::Null, |view| server_view(state, &state.expanded(&state.file()), &edition, &view))
+    view.map_or(Value::Null, |view| {
+        server_view(state, &state.expanded(&state.file()), &edition, &view, false)
+    })
 }
 
-fn server_view(state: &State, file: &Config, edition: &Edition, view: &ServerView) -> Value {
+fn server_view(
+    state: &State,
+    file: &Config,
+    edition: &Edition,
+    view: &ServerView,
+    with_history: bool,
+) -> Value {
     let server = &edition.config.servers[view.server.index()];
     let pool = &edition.config.pools[server.pool.index()].name;
     let written = super::live::find(file, &(pool.clone(), server.name.clone())).map(|one| one.weight);
     let check = if server.is_found() { state.check_view(edition, view.server) } else { Some(not_found()) };
     let word = if server.is_found() { view.state(clock::now()) } else { "down" };
-    json!({
+    let sums = edition.meters.server(view.server).sums();
+    let mut all = json!({
         "name": server.name,
         "of": server.lookup.as_ref().map(|_| server.name_in_file()),
         "address": if server.is_found() { server.address.to_string() } else { "not resolved".into() },
@@ -115,8 +149,12 @@ fn server_view(state: &State, file: &Config, edition: &Edition, view: &ServerVie
         "backup": server.backup,
         "in_flight": view.in_flight,
         "connections_max": server.connections_max,
+        "requests": sums.exchanges(),
+        "errors": sums.failed + view.failed,
         "check": checked(check),
-    })
+    });
+    state.stats.put_server(&stats::known(&edition.config, view.server), &mut all, with_history);
+    all
 }
 
 /// What there is to say about a name that was never resolved.
