@@ -22,6 +22,9 @@ use crate::net::Address;
 /// What remains of a time in the latencies that are shown, after each step.
 const FADE: f64 = 0.6;
 
+/// After so many steps without an exchange no latency is shown.
+const QUIET_STEPS: usize = 5;
+
 /// By what a server is known from edition to edition: its pool, its name, its address.
 pub type Known = (String, String, Address);
 
@@ -53,6 +56,8 @@ struct Track {
     errors: u64,
     spread: Spread,
     recent: [f64; BOUNDS.len() + 1],
+    /// Steps without anything.
+    quiet: usize,
     rate: f64,
     errors_rate: f64,
     past: Past,
@@ -62,7 +67,7 @@ impl Default for Track {
     fn default() -> Self {
         let recent = [0.0; BOUNDS.len() + 1];
         let (spread, past) = (Spread::default(), Past::default());
-        Self { requests: 0, errors: 0, spread, recent, rate: 0.0, errors_rate: 0.0, past }
+        Self { requests: 0, errors: 0, spread, recent, quiet: 0, rate: 0.0, errors_rate: 0.0, past }
     }
 }
 
@@ -105,6 +110,7 @@ impl Track {
         self.rate = per_second(look.requests, self.requests);
         self.errors_rate = per_second(look.errors, self.errors);
         let came = look.spread.since(&self.spread);
+        self.quiet = if came.count() == 0 { self.quiet + 1 } else { 0 };
         self.recent.iter_mut().zip(came.buckets).for_each(|(own, came)| *own = *own * FADE + came as f64);
         (self.requests, self.errors, self.spread) = (look.requests, look.errors, look.spread);
         push(&mut self.past.rate, self.rate);
@@ -114,10 +120,9 @@ impl Track {
         push(&mut self.past.errors, self.errors_rate);
     }
 
-    /// `None` when hardly anything came lately.
+    /// `None` when nothing came lately.
     fn latency(&self, share: f64) -> Option<f64> {
-        let came: f64 = self.recent.iter().sum();
-        if came < 0.01 { None } else { percentile_ms(&self.recent, share).map(short) }
+        if self.quiet >= QUIET_STEPS { None } else { percentile_ms(&self.recent, share).map(short) }
     }
 
     fn put(&self, view: &mut Value, with_history: bool) {
@@ -253,7 +258,7 @@ mod tests {
         assert_eq!((track.rate, track.errors_rate), (100.0, 2.0));
         let p50 = track.latency(0.5).unwrap();
         assert!((0.7..=1.0).contains(&p50), "{p50}");
-        for _ in 0..40 {
+        for _ in 0..QUIET_STEPS {
             track.step(&look(1200, 14), 2.0);
         }
         assert_eq!((track.rate, track.latency(0.5)), (0.0, None));
