@@ -1,13 +1,16 @@
-//! Nanoseconds of one pick and its release, per kind of balancing and number of servers.
+//! Nanoseconds of one pick and its release, per kind of balancing and number of servers; and of counting an exchange.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ringgate::access::{Access, Block, Steps, Tls};
 use ringgate::balance::{Balancer, Key, Pick};
 use ringgate::clock::Moment;
+use ringgate::close::Close;
 use ringgate::config::model::{Balance, Config, Pool, PoolHealth, PoolTimes, Server};
-use ringgate::ids::{PoolId, ServerId};
+use ringgate::ids::{HttpId, PoolId, ServerId, WorkerId};
+use ringgate::meters::Meters;
 use ringgate::net::Address;
 
 fn config(balance: Balance, count: u32, weighted: bool) -> Config {
@@ -70,5 +73,46 @@ fn pick_and_release(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pick_and_release);
+#[allow(clippy::unwrap_used, reason = "the configuration is written above")]
+fn count(criterion: &mut Criterion) {
+    let config = Config::parse(
+        "[http.main]\nlisten = [\"127.0.0.1:80\"]\nroutes = [ { pool = \"web\" } ]\n\
+         [pool.web]\nservers = [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:3\", \"127.0.0.1:4\"]\n",
+        "bench",
+    );
+    let meters = Meters::new(&config.unwrap(), 2);
+    let steps = Steps {
+        asked: Moment(2_000),
+        picked: Moment(3_000),
+        connected: Moment(3_000),
+        answered: Moment(153_000),
+        ended: Moment(154_000),
+        ..Steps::new(Moment(1_000))
+    };
+    let mut access = Access {
+        block: Block::Http(HttpId(0)),
+        route: Some(0),
+        pool: Some(PoolId(0)),
+        server: Some(ServerId(0)),
+        status: 200,
+        close: Close::Done,
+        bytes_in: 100,
+        bytes_out: 1000,
+        steps,
+        retries: 0,
+        reused: true,
+        tls: Tls::None,
+        line: Vec::new(),
+    };
+    let mut turn = 0;
+    criterion.bench_function("count an exchange", |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            access.server = Some(ServerId(turn % 4));
+            meters.note(WorkerId(0), black_box(&access));
+        });
+    });
+}
+
+criterion_group!(benches, pick_and_release, count);
 criterion_main!(benches);

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{
-    Engine, Ringgate, Running, Server, Wire, address, curl, curl_text, eventually, is_listening, site,
+    Engine, Ringgate, Running, Server, Wire, address, curl, curl_text, eventually, is_listening,
+    lone_address, site,
 };
 use tempfile::TempDir;
 
@@ -57,6 +58,9 @@ fn the_demo_works_without_a_file() {
             assert_ne!(pages[0], pages[1]);
             assert!(curl(&[insecure, page]).field("content-type").unwrap().starts_with("text/html"));
         }
+        let text = demo.text();
+        let dashboard = url(text.split_once("The dashboard:").unwrap().1, "http").unwrap();
+        assert!(curl_text(&[&dashboard]).contains("<title>ringgate"), "{text}");
         demo.signal("TERM");
         assert_eq!(demo.wait().code(), Some(0), "{}", demo.text());
     }
@@ -187,7 +191,9 @@ fn the_examples_of_the_readme_are_right() {
     // The first is a whole file; the others, one after the other, are another.
     for (name, text) in [("first.toml", blocks[0].to_owned()), ("others.toml", blocks[1..].concat())] {
         let file = folder.join(name);
-        std::fs::write(&file, text.replace("/etc/ringgate/certs", site.both.to_str().unwrap())).unwrap();
+        let text = text.replace("/etc/ringgate/certs", site.both.to_str().unwrap());
+        let text = text.replace("/var/log/ringgate", folder.to_str().unwrap());
+        std::fs::write(&file, text).unwrap();
         let said = Ringgate::once(None, &["check", file.to_str().unwrap()]);
         assert_eq!(said.code, Some(0), "{name}: {}", said.text());
         assert!(!said.text().contains("warning"), "{name}: {}", said.text());
@@ -244,7 +250,7 @@ both_engines! {
     }
 
     fn listeners_of_one_file_do_not_hinder_each_other(engine) {
-        let at = address();
+        let at = lone_address();
         let every = format!("0.0.0.0:{}", at.port());
         let listen = format!("listen = [\"{at}\", \"{every}\", \"[::]:{}\"]", at.port());
         let config = site(at, "", "", &[Server::ok().address]).replace(&format!("listen = [\"{at}\"]"), &listen);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{
     Authority, Engine, Message, Nginx, Ringgate, Server, Wire, address, curl_text, eventually, is_listening,
-    now, program,
+    lone_address, now, program,
 };
 
 /// A running ringgate, and a kept connection to its admin interface.
@@ -68,12 +68,6 @@ impl Site {
     }
 }
 
-/// An address whose port no other test uses: on 0.0.0.0 they would share it.
-fn lone_address() -> SocketAddr {
-    let port = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-    SocketAddr::new(address().ip(), port)
-}
-
 /// A block that answers by itself.
 fn says(name: &str, at: SocketAddr, text: &str) -> String {
     let answer = format!("routes = [ {{ answer = {{ status = 200, text = \"{text}\" }} }} ]");
@@ -102,6 +96,12 @@ fn wrk(at: SocketAddr, seconds: u32, close: bool) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// Has wrk stop and report.
+fn finish(wrk: &Child) {
+    let kill = format!("kill -INT {}", wrk.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 #[track_caller]
@@ -208,15 +208,12 @@ both_engines! {
             text
         };
         let mut site = Site::start(engine, &config(0));
-        let loads = [(at, true), (at, false), (moved, false)].map(|(at, close)| wrk(at, 5, close));
-        let until = now() + Duration::from_millis(4500);
-        let mut turn = 0;
-        while now() < until {
-            turn += 1;
+        let loads = [(at, true), (at, false), (moved, false)].map(|(at, close)| wrk(at, 300, close));
+        for turn in 1..=50 {
             site.reload(&config(turn));
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(turn >= 50, "{turn} reloads");
+        loads.iter().for_each(finish);
         let [close, kept, moved] = loads;
         flawless(close);
         flawless(kept);

@@ -1,4 +1,4 @@
-//! `ringgate run` without a file: two servers, a certificate made on the spot, http and https on loopback.
+//! `ringgate run` without a file: two servers, a certificate made on the spot, http, https and the dashboard on loopback.
 //!
 //! What goes in: nothing. What comes out: a configuration like any other. It owns nothing. Always true: it listens on
 //! loopback only, and on ports that were free a moment ago; the servers are blocks of ringgate itself.
@@ -14,13 +14,16 @@ use crate::tls::{ServerOptions, ServerTls};
 const PAGE: &str = include_str!("demo.html");
 const HTTP_PORT: u16 = 8080;
 const HTTPS_PORT: u16 = 8443;
+const ADMIN_PORT: u16 = 9090;
 
-/// The demo's configuration, and the address to open in a browser. Errors: what a person can do about it.
+/// The demo's configuration, and what to open in a browser. Errors: what a person can do about it.
 pub(super) fn config() -> Result<(Config, String), String> {
     let ports = [free_port(HTTP_PORT)?, free_port(HTTPS_PORT)?, free_port(0)?, free_port(0)?];
+    let admin = free_port(ADMIN_PORT)?;
     let [http, https, first, second] = ports;
     let text = format!(
-        "[http.demo]\nlisten = [\"127.0.0.1:{http}\"]\npool = \"demo\"\n\
+        "[admin]\nlisten = [\"127.0.0.1:{admin}\"]\n\
+         [http.demo]\nlisten = [\"127.0.0.1:{http}\"]\npool = \"demo\"\n\
          [http.demo-tls]\nlisten = [\"127.0.0.1:{https}\"]\npool = \"demo\"\n\
          [pool.demo]\nservers = [\n\
          \x20 {{ name = \"A\", address = \"127.0.0.1:{first}\" }},\n\
@@ -35,7 +38,12 @@ pub(super) fn config() -> Result<(Config, String), String> {
     if let Some(secure) = config.http.iter_mut().find(|block| block.name == "demo-tls") {
         secure.tls = Some(Arc::new(tls));
     }
-    Ok((config, format!("http://127.0.0.1:{http}/ and https://127.0.0.1:{https}/")))
+    Ok((
+        config,
+        format!(
+            "http://127.0.0.1:{http}/ and https://127.0.0.1:{https}/\nThe dashboard: http://127.0.0.1:{admin}/"
+        ),
+    ))
 }
 
 /// A server that says its name: the page on every path, the name alone on `/whoami`.

@@ -6,7 +6,7 @@
 
 #![allow(dead_code, unused_macros, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -107,6 +107,18 @@ pub fn address() -> SocketAddr {
         let address = SocketAddr::from((host(), NEXT.fetch_add(1, Ordering::Relaxed)));
         if TcpListener::bind(address).is_ok() {
             return address;
+        }
+    }
+}
+
+/// The same with a port that no other test uses: who listens on all addresses would be in their way, and they in his.
+pub fn lone_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let own = (std::process::id() % 2000) as u16 * 5 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + own % 10_000;
+        if TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok() {
+            return SocketAddr::from((host(), port));
         }
     }
 }
