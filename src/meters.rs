@@ -63,6 +63,20 @@ impl Step {
     }
 }
 
+/// A time with its bucket, found once for all things that count it.
+#[derive(Clone, Copy)]
+struct Timed {
+    bucket: usize,
+    nanos: u64,
+}
+
+impl Timed {
+    fn new(time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self { bucket: BOUNDS.partition_point(|bound| *bound < nanos), nanos }
+    }
+}
+
 /// Only the owning worker writes, so a load and a store are enough.
 fn bump(cell: &AtomicU64, by: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
@@ -81,10 +95,9 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    fn note(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        bump(&self.buckets[BOUNDS.partition_point(|bound| *bound < nanos)], 1);
-        bump(&self.nanos, nanos);
+    fn note(&self, time: Timed) {
+        bump(&self.buckets[time.bucket], 1);
+        bump(&self.nanos, time.nanos);
     }
 }
 
@@ -148,6 +161,9 @@ pub fn percentile_ms(buckets: &[f64; BOUNDS.len() + 1], share: f64) -> Option<f6
     Some(BOUNDS[last.min(BOUNDS.len() - 1)] as f64 / 1e6)
 }
 
+/// How long each step took, in their order.
+type Times = [Option<Timed>; Step::ALL.len()];
+
 /// What a worker counted of a thing.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -208,7 +224,7 @@ impl Meter {
         spread
     }
 
-    fn note(&self, worker: WorkerId, access: &Access, failed: bool) {
+    fn note(&self, worker: WorkerId, access: &Access, times: &Times, failed: bool) {
         let Some(row) = self.0.get(worker.index()) else { return };
         bump(&row.classes[usize::from(access.status / 100).min(CLASSES.len() - 1)], 1);
         bump(&row.bytes_in, access.bytes_in);
@@ -216,9 +232,9 @@ impl Meter {
         if failed {
             bump(&row.failed, 1);
         }
-        for (step, times) in Step::ALL.into_iter().zip(&row.times) {
-            if let Some(time) = step.of(&access.steps, access.reused) {
-                times.note(time);
+        for (histogram, time) in row.times.iter().zip(times) {
+            if let Some(time) = time {
+                histogram.note(*time);
             }
         }
     }
@@ -309,23 +325,24 @@ impl Meters {
     /// Counts an exchange that is over. To be called by the worker that served it, with an access record of this
     /// configuration.
     pub fn note(&self, worker: WorkerId, access: &Access) {
+        let times = Step::ALL.map(|step| step.of(&access.steps, access.reused).map(Timed::new));
         let failed = matches!(access.close.blame(), Blame::Server | Blame::Ringgate) || access.status >= 500;
         match access.block {
             Block::Http(id) => {
-                self.http[id.index()].note(worker, access, failed);
+                self.http[id.index()].note(worker, access, &times, failed);
                 if let Some(route) = access.route {
-                    self.routes[id.index()][route as usize].note(worker, access, failed);
+                    self.routes[id.index()][route as usize].note(worker, access, &times, failed);
                 }
             }
-            Block::Tcp(id) => self.tcp[id.index()].note(worker, access, failed),
+            Block::Tcp(id) => self.tcp[id.index()].note(worker, access, &times, failed),
         }
         if let Some(pool) = access.pool {
-            self.pools[pool.index()].note(worker, access, failed);
+            self.pools[pool.index()].note(worker, access, &times, failed);
         }
         if let Some(server) = access.server {
             // Failures of connections are counted where attempts end: there may be several in an exchange.
             let failed = access.status >= 500 && access.close == Close::Done;
-            self.servers[server.index()].note(worker, access, failed);
+            self.servers[server.index()].note(worker, access, &times, failed);
         }
     }
 

@@ -18,7 +18,7 @@ fn a_time_is_in_the_bucket_whose_bound_it_does_not_exceed() {
     let cases = [(0, 0), (10_000, 0), (10_001, 1), (15_000, 1), (70_000_000_000, 41), (70_000_000_001, 42)];
     for (nanos, expected) in cases {
         let histogram = Histogram::default();
-        histogram.note(Duration::from_nanos(nanos));
+        histogram.note(Timed::new(Duration::from_nanos(nanos)));
         let mut spread = Spread::default();
         spread.add(&histogram);
         assert_eq!((spread.buckets[expected], spread.count(), spread.nanos), (1, 1, nanos), "{nanos}");
@@ -28,7 +28,7 @@ fn a_time_is_in_the_bucket_whose_bound_it_does_not_exceed() {
 #[test]
 fn percentiles_lie_within_their_bucket() {
     let histogram = Histogram::default();
-    (1..=1000).for_each(|ms| histogram.note(Duration::from_millis(ms)));
+    (1..=1000).for_each(|ms| histogram.note(Timed::new(Duration::from_millis(ms))));
     let mut spread = Spread::default();
     assert_eq!(percentile_ms(&[0.0; 43], 0.5), None);
     spread.add(&histogram);
