@@ -266,8 +266,10 @@ async fn change(pool: &str, server: &str, body: &[u8], state: &Rc<State>) -> Ans
             return Answer::refusal(&refusal);
         }
     }
-    if let Some(admin) = admin {
-        state.set_admin(&name, admin);
+    if let Some(admin) = admin
+        && let Err(refusal) = state.set_admin(&name, admin).await
+    {
+        return Answer::refusal(&refusal);
     }
     Answer::json(&views::server(state, &name))
 }

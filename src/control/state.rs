@@ -4,7 +4,7 @@
 //! both. Always true: the configuration at work is the file's with the live settings over it; an edition is published
 //! only after everything it needs was opened; a reload that fails changes nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::admin::Copies;
 use super::checks::{CheckCounts, CheckView, Checks};
@@ -100,6 +100,8 @@ pub struct State {
     pub left: watch::Sender<bool>,
     /// Held while a change is applied.
     turn: Mutex<()>,
+    /// A new version of the program is being started: what it was given must stay true.
+    upgrading: Cell<bool>,
 }
 
 impl State {
@@ -130,6 +132,7 @@ impl State {
             logs,
             left: watch::Sender::new(false),
             turn: Mutex::new(()),
+            upgrading: Cell::new(false),
         }
     }
 
@@ -184,9 +187,35 @@ impl State {
         Ok(applied)
     }
 
+    /// Has changes refused from now on, once the one that is being applied is done. Errors: it is under way already.
+    pub async fn begin_upgrade(&self) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        if self.upgrading.replace(true) {
+            return Err("another upgrade is under way".into());
+        }
+        Ok(())
+    }
+
+    /// Has changes possible again.
+    pub fn end_upgrade(&self) {
+        self.upgrading.set(false);
+    }
+
+    /// Waits for its turn to change what is at work. Errors: nobody may now. Servers that names stand for change without
+    /// it: a new version finds them out itself.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, ReloadError> {
+        let turn = self.turn.lock().await;
+        if self.upgrading.get() {
+            let why =
+                "a new version of the program is being started: nothing is changed meanwhile, try again";
+            return Err(ReloadError::Refused(why.into()));
+        }
+        Ok(turn)
+    }
+
     /// Uses another configuration instead of the file's.
     pub async fn replace(self: &Rc<Self>, mut config: Config) -> Result<Applied, ReloadError> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn().await?;
         let old = self.file();
         let mut notes = fixed(&old, &config);
         keep_what_is_fixed(&old, &mut config);
@@ -231,11 +260,11 @@ impl State {
         &self,
         step: impl FnOnce(&mut Live, &Config, &Config) -> Result<(), Refusal>,
     ) -> Result<u64, Refusal> {
-        let _turn = self.turn.lock().await;
+        let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
+        let _turn = self.turn().await.map_err(refuse)?;
         let file = self.expanded(&self.file());
         let mut live = self.live.borrow().clone();
         step(&mut live, &file, &self.shared.edition().config)?;
-        let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
         // What fits was told when the file was loaded.
         let at_work = fit_descriptors(live.over(&file), self.shared.workers(), &mut Vec::new());
         let number = self.publish(at_work).await.map_err(refuse)?;
@@ -267,15 +296,16 @@ impl State {
         Ok(number)
     }
 
-    /// Sets whether a server may get anything. False: there is no such server.
-    pub fn set_admin(&self, name: &Name, admin: Admin) -> bool {
+    /// Sets whether a server may get anything.
+    pub async fn set_admin(&self, name: &Name, admin: Admin) -> Result<(), Refusal> {
+        let _turn = self.turn().await.map_err(|error| Refusal(error.to_string(), "nothing has changed"))?;
         let edition = self.shared.edition();
         let ids = live::find_ids(&edition.config, &name.0, &name.1);
         for id in &ids {
             edition.balancer.set_admin(*id, admin, clock::now());
             self.shared.wake_vacant(edition.config.servers[id.index()].pool);
         }
-        !ids.is_empty()
+        Ok(())
     }
 
     /// Begins to check servers and to resolve names. To be called once, on the control thread.

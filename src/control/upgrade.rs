@@ -131,9 +131,9 @@ impl Starting {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Waits until the new process is ready, and returns its number: from then on it serves, and this process can drain.
-    /// Errors: it ended before, or was not ready in time.
-    pub async fn wait(mut self, time: Duration) -> Result<u32, UpgradeError> {
+    /// Waits until the new process is ready, and returns it: from then on it serves, and this process can drain. When it
+    /// ends, it is to be waited for. Errors: it ended before, or was not ready in time.
+    pub async fn wait(mut self, time: Duration) -> Result<Child, UpgradeError> {
         let until = clock::now() + time;
         loop {
             if let Some(answer) = self.look()? {
@@ -147,8 +147,8 @@ impl Starting {
         }
     }
 
-    /// The number of the new process if it is ready.
-    fn look(&mut self) -> Result<Option<u32>, UpgradeError> {
+    /// The new process if it is ready.
+    fn look(&mut self) -> Result<Option<Child>, UpgradeError> {
         let mut bytes = [0; 64];
         if let Ok(count) = self.pipe.read(&mut bytes)
             && self.said.len() < bytes.len()
@@ -157,9 +157,7 @@ impl Starting {
         }
         let Some(child) = &mut self.child else { return Ok(None) };
         if self.said.starts_with(READY) {
-            let process = child.id();
-            self.child = None;
-            return Ok(Some(process));
+            return Ok(self.child.take());
         }
         match child.try_wait() {
             Ok(None) => Ok(None),
@@ -257,7 +255,7 @@ mod tests {
         launch(Path::new("/bin/sh"), &arguments, borrowed(sockets)).unwrap()
     }
 
-    fn wait(starting: Starting, time: Duration) -> Result<u32, UpgradeError> {
+    fn wait(starting: Starting, time: Duration) -> Result<Child, UpgradeError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(starting.wait(time))
     }
@@ -294,7 +292,9 @@ mod tests {
         );
         let starting = script(&text, &sockets);
         let process = starting.process();
-        assert_eq!(wait(starting, LONG).unwrap(), process.unwrap());
+        let mut child = wait(starting, LONG).unwrap();
+        assert_eq!(Some(child.id()), process);
+        assert!(child.wait().unwrap().success());
     }
 
     #[test]
