@@ -230,3 +230,49 @@ fn nothing_changes_while_a_new_version_is_started() {
     let (status, said) = admin(door, "PATCH", &path, "{\"state\":\"drain\"}");
     assert_eq!(status, 200, "{said}");
 }
+
+#[test]
+fn what_was_set_while_running_outlives_upgrades() {
+    let (at, door) = (address(), address());
+    let says = |name: &str| Server::answering(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{name}"));
+    let (a, b, c) = (says("A"), says("B"), says("C"));
+    let config = |weight: u32| {
+        format!(
+            "[http.main]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\n\
+             {{ name = \"a\", address = \"{}\" }}, {{ name = \"b\", address = \"{}\", weight = {weight} }},\n\
+             {{ name = \"d\", address = \"127.0.0.1:9\" }} ]\n[admin]\nlisten = [\"{door}\"]\n",
+            a.address, b.address
+        )
+    };
+    let site = Site::start(at, &config(2), "");
+    let servers = || -> String {
+        let json: serde_json::Value = serde_json::from_str(&admin(door, "GET", "/v1/servers", "").1).unwrap();
+        let list = json["pools"][0]["servers"].as_array().unwrap();
+        let text = |one: &serde_json::Value| format!("{} {} {}; ", one["name"], one["weight"], one["admin"]);
+        list.iter().map(text).collect::<String>().replace('"', "")
+    };
+    let path = "/v1/pools/main/servers";
+    for (method, path, body) in [
+        ("PATCH", format!("{path}/a"), "{\"state\":\"drain\"}".to_owned()),
+        ("PATCH", format!("{path}/b"), "{\"weight\":7}".to_owned()),
+        ("POST", path.to_owned(), format!("{{\"name\":\"c\",\"weight\":3,\"address\":\"{}\"}}", c.address)),
+        ("DELETE", format!("{path}/d"), String::new()),
+    ] {
+        let (status, said) = admin(door, method, &path, &body);
+        assert_eq!(status, 200, "{said}");
+    }
+    for _ in 0..2 {
+        let old = site.pid();
+        site.upgrade();
+        site.gone(old);
+        assert_eq!(servers(), "a 1 drain; b 7 ready; c 3 ready; ");
+    }
+    let said: String = (0..10).map(|_| curl_text(&[&format!("http://{at}/")])).collect();
+    assert_eq!((said.matches('B').count(), said.matches('C').count()), (7, 3), "{said}");
+    // A new file decides.
+    std::fs::write(site.folder.path().join("ringgate.toml"), config(4)).unwrap();
+    let old = site.pid();
+    site.upgrade();
+    site.gone(old);
+    assert_eq!(servers(), "a 1 drain; b 4 ready; c 3 ready; ");
+}

@@ -33,7 +33,8 @@ async fn hand_over(state: &Rc<State>) -> Result<u32, String> {
     let mut sockets =
         doors(state).await.map_err(|error| format!("a listening socket cannot be copied: {error}"))?;
     sockets.extend(state.admin_doors.take_copies().map_err(|error| error.to_string())?);
-    let starting = upgrade::start(upgrade::borrowed(&sockets)).map_err(|error| error.to_string())?;
+    let starting =
+        upgrade::start(upgrade::borrowed(&sockets), state.settings()).map_err(|error| error.to_string())?;
     drop(sockets);
     let child = starting.wait(UPGRADE_TIME).await.map_err(|error| error.to_string())?;
     let process = child.id();

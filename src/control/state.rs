@@ -20,7 +20,7 @@ use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
 use super::logs::{Logs, Sink};
 use super::names::Names;
-use super::{Origin, systemd};
+use super::{Origin, pass, systemd};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
@@ -105,9 +105,9 @@ pub struct State {
 }
 
 impl State {
-    /// For workers that run by `file`.
+    /// For workers that run by the file's configuration with the settings over it.
     pub fn new(
-        file: Arc<Config>,
+        (file, live): (Arc<Config>, Live),
         origin: Origin,
         shared: Arc<Shared>,
         engine: EngineInUse,
@@ -123,7 +123,7 @@ impl State {
             since: clock::now(),
             origin,
             file: RefCell::new(file),
-            live: RefCell::default(),
+            live: RefCell::new(live),
             loaded_at: RefCell::new(clock::wall()),
             stamps,
             checks,
@@ -196,6 +196,11 @@ impl State {
         Ok(())
     }
 
+    /// What was set while running, for a new version.
+    pub fn settings(&self) -> Vec<u8> {
+        pass::write(&self.live.borrow(), &self.expanded(&self.file()))
+    }
+
     /// Has changes possible again.
     pub fn end_upgrade(&self) {
         self.upgrading.set(false);
@@ -231,7 +236,7 @@ impl State {
         if old.limits.connections_max != config.limits.connections_max {
             notes.append(&mut told);
         }
-        let edition = self.publish(at_work).await?;
+        let edition = self.publish(at_work, &live).await?;
         self.names.follow(&config, &Rc::downgrade(self));
         if let Some(sink) = sink {
             self.logs.use_sink(sink);
@@ -267,13 +272,13 @@ impl State {
         step(&mut live, &file, &self.shared.edition().config)?;
         // What fits was told when the file was loaded.
         let at_work = fit_descriptors(live.over(&file), self.shared.workers(), &mut Vec::new());
-        let number = self.publish(at_work).await.map_err(refuse)?;
+        let number = self.publish(at_work, &live).await.map_err(refuse)?;
         self.live.replace(live);
         Ok(number)
     }
 
     /// Has all workers use a configuration, and waits until they do.
-    async fn publish(&self, config: Config) -> Result<u64, ReloadError> {
+    async fn publish(&self, config: Config, live: &Live) -> Result<u64, ReloadError> {
         if self.shared.is_draining() {
             return Err(ReloadError::Refused("this process is stopping: it takes nothing new over".into()));
         }
@@ -284,7 +289,9 @@ impl State {
                 let advice = sandbox::advice().filter(|_| hidden).map(|advice| format!("; {advice}"));
                 ReloadError::Refused(format!("{error}{}", advice.unwrap_or_default()))
             })?;
-        let edition = self.shared.publish(before.next(Arc::new(config), doors));
+        let next = before.next(Arc::new(config), doors);
+        live.settle(&next);
+        let edition = self.shared.publish(next);
         self.checks.borrow_mut().follow(&edition);
         let number = edition.number;
         let until = clock::now() + TAKE_TIME;
@@ -300,9 +307,10 @@ impl State {
     pub async fn set_admin(&self, name: &Name, admin: Admin) -> Result<(), Refusal> {
         let _turn = self.turn().await.map_err(|error| Refusal(error.to_string(), "nothing has changed"))?;
         let edition = self.shared.edition();
-        let ids = live::find_ids(&edition.config, &name.0, &name.1);
-        for id in &ids {
-            edition.balancer.set_admin(*id, admin, clock::now());
+        let mut live = self.live.borrow_mut();
+        live.set_state(&edition.config, name, admin);
+        live.settle(&edition);
+        for id in live::find_ids(&edition.config, &name.0, &name.1) {
             self.shared.wake_vacant(edition.config.servers[id.index()].pool);
         }
         Ok(())
@@ -327,7 +335,8 @@ impl State {
     /// Has the workers use the servers that names stand for now. The answer is the edition, or `None` when they do already.
     pub async fn apply_names(&self) -> Result<Option<u64>, ReloadError> {
         let _turn = self.turn.lock().await;
-        let config = self.live.borrow().over(&self.expanded(&self.file()));
+        let live = self.live.borrow().clone();
+        let config = live.over(&self.expanded(&self.file()));
         let servers = |config: &Config| -> Vec<_> {
             let about = |one: &Server| {
                 (one.pool, one.name.clone(), one.host.clone(), one.address.clone(), one.weight, one.backup)
@@ -337,7 +346,7 @@ impl State {
         if servers(&config) == servers(&self.shared.edition().config) {
             return Ok(None);
         }
-        self.publish(config).await.map(Some)
+        self.publish(config, &live).await.map(Some)
     }
 
     /// What the last check of a server said; `None` when it has no check.
@@ -358,14 +367,7 @@ impl State {
 
     /// Where the process and the file disagree.
     pub fn differences(&self) -> Vec<live::Difference> {
-        let edition = self.shared.edition();
-        let states: Vec<(Name, Admin)> = edition
-            .balancer
-            .servers()
-            .filter(|view| view.admin != Admin::Ready)
-            .map(|view| (name_of(&edition, &edition.config.servers[view.server.index()]), view.admin))
-            .collect();
-        self.live.borrow().differences(&self.expanded(&self.file()), &states)
+        self.live.borrow().differences(&self.expanded(&self.file()))
     }
 
     /// Loads the certificates again when a file of them has changed and `[admin] watch` asks for it.
@@ -383,10 +385,6 @@ impl State {
             }
         }
     }
-}
-
-fn name_of(edition: &Edition, server: &Server) -> Name {
-    (edition.config.pools[server.pool.index()].name.clone(), server.name.clone())
 }
 
 /// What the files are now that the configuration names: certificates, their keys, authorities, pages.
