@@ -370,18 +370,25 @@ impl State {
         self.live.borrow().differences(&self.expanded(&self.file()))
     }
 
-    /// Loads the certificates again when a file of them has changed and `[admin] watch` asks for it.
+    /// Loads everything again when a file that the configuration names has changed and `[admin] watch` asks for it.
     pub async fn watch(self: &Rc<Self>) {
         let file = self.file();
-        if !file.admin.watch || self.origin.file.is_none() || stamps(&file) == *self.stamps.borrow() {
+        if !file.admin.watch || self.origin.file.is_none() {
             return;
         }
+        // A folder on another host can take its time.
+        let looked_at = file.clone();
+        let Ok(now) = tokio::task::spawn_blocking(move || stamps(&looked_at)).await else { return };
+        if !Arc::ptr_eq(&file, &self.file()) {
+            return;
+        }
+        let Some(what) = changed_files(&self.stamps.borrow(), &now) else { return };
         // A file that is just being written is looked at again.
-        self.stamps.replace(stamps(&file));
+        self.stamps.replace(now);
         match self.reload().await {
-            Ok(applied) => eprintln!("certificates have changed: loaded (edition {})", applied.edition),
+            Ok(applied) => eprintln!("{what} changed: loaded (edition {})", applied.edition),
             Err(error) => {
-                eprintln!("certificates have changed but cannot be used, the old ones stay:\n{error}")
+                eprintln!("{what} changed but cannot be used, what was there stays at work:\n{error}")
             }
         }
     }
@@ -398,6 +405,18 @@ fn stamps(config: &Config) -> Stamps {
     let certificates = http.chain(config.tcp.iter().flat_map(|block| &block.certificates));
     let found = certificates.flat_map(|one| key_files(&one.file).into_iter().chain([one.file.clone()]));
     config.files.read.iter().cloned().chain(found).map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// Says which files are not what they were; `None` when all are.
+fn changed_files(before: &Stamps, now: &Stamps) -> Option<String> {
+    let mut changed: Vec<&PathBuf> =
+        now.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp)).map(|(path, _)| path).collect();
+    changed.sort();
+    let first = changed.first()?.display();
+    match changed.len() {
+        1 => Some(format!("{first} has")),
+        count => Some(format!("{first} and {} more have", count - 1)),
+    }
 }
 
 /// Tickets that clients have stay good for blocks that ask clients for the same as before.
