@@ -16,6 +16,7 @@ mod live;
 pub mod logs;
 mod names;
 mod pass;
+mod patient;
 mod state;
 pub mod systemd;
 pub mod upgrade;
