@@ -233,6 +233,12 @@ pub const HANDED_MAX: usize = 4096;
 pub const UPGRADE_TIME: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.
 pub const UPGRADE_LOOK_TIME: Duration = Duration::from_millis(20);
+/// Bytes of what was set while running, as one version leaves it to the next. Of more, nothing is taken over.
+pub const SETTINGS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the name of a server that is added while running.
+pub const SERVER_NAME_BYTES_MAX: usize = 255;
+/// How often the old process looks whether the new one, which serves already, has ended.
+pub const SUCCESSOR_LOOK_TIME: Duration = Duration::from_millis(500);
 /// A worker hands the lines of its log over when they are so many bytes.
 pub const LOG_BATCH_BYTES: usize = 32 * 1024;
 /// And when the first of them is so old.

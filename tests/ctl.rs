@@ -7,10 +7,11 @@ mod common;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::{
-    Authority, Engine, PATIENCE, Ringgate, Running, Server, Wire, address, eventually, is_listening, now,
-    program,
+    Authority, Engine, PATIENCE, Ringgate, Running, Server, Wire, address, curl_text, eventually,
+    is_listening, now, program,
 };
 use tempfile::TempDir;
 
@@ -450,4 +451,24 @@ fn top_follows_a_process_through_its_restart_and_gives_the_terminal_back() {
     assert!(Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap().success());
     let screen = terminal.until("ready>");
     assert!(!screen.contains("LISTENERS"), "{screen}");
+}
+
+#[test]
+fn who_takes_every_place_of_one_admin_listener_does_not_shut_the_others() {
+    let (at, door) = (address(), address());
+    let config = format!(
+        "[http.main]\nlisten = [\"{at}\"]\nroutes = [ {{ answer = {{ status = 200, text = \"x\" }} }} ]\n\
+         [admin]\nlisten = [\"{door}\", \"unix:admin.sock\"]\n"
+    );
+    let gate = Ringgate::start(Engine::Epoll, &config);
+    let socket = gate.folder().join("admin.sock");
+    eventually("the admin interface listens", || socket.exists().then_some(()));
+    // More than there are places; none of them says anything.
+    let _silent: Vec<Wire> = (0..100).map(|_| Wire::connect(door)).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let url = "http://localhost/v1/status";
+    for _ in 0..3 {
+        let said = curl_text(&["--max-time", "5", "--unix-socket", socket.to_str().unwrap(), url]);
+        assert!(said.contains("\"pid\""), "{said}");
+    }
 }

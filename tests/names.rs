@@ -370,3 +370,35 @@ fn no_more_servers_come_of_a_name_than_can_be_used() {
     logged(&gate, "127.1.0.8:80 and 12 more now");
     assert_eq!(count(), 20);
 }
+
+#[test]
+fn a_name_that_is_drained_stays_so_while_its_addresses_change() {
+    let (port, _origins) = origins();
+    let [one, two, three] = ips();
+    let dns = Dns::start(&[one, two], "");
+    let front = address();
+    let servers = format!("\"web.internal:{port}\"");
+    let gate = Ringgate::start(Engine::Epoll, &site(front, &servers, "", &dns));
+    let set = |name: &str, what: &str| {
+        admin(&gate, &format!("pools/web/servers/{name}"), &["-X", "PATCH", "-d", what])
+    };
+    let states = || -> String {
+        let told = admin(&gate, "servers", &[]);
+        told.split("\"admin\":\"").skip(1).map(|rest| &rest[..1]).collect()
+    };
+    let first = format!("web.internal:{port}@{one}");
+    set(&first, "{\"state\":\"drain\"}");
+    dns.change(&[two]);
+    eventually("the first has left", || (states() == "r").then_some(()));
+    dns.change(&[one, two]);
+    eventually("it is back, and drained as before", || (states() == "dr").then_some(()));
+    assert_eq!(seen(front), "2");
+    set(&format!("web.internal:{port}"), "{\"state\":\"maint\"}");
+    dns.change(&[one, two, three]);
+    eventually("the third has come, and gets nothing", || (states() == "mmm").then_some(()));
+    set(&first, "{\"state\":\"ready\"}");
+    assert_eq!(seen(front), "1");
+    assert_eq!(admin(&gate, "diff", &[]).matches("\"what\"").count(), 2);
+    set(&format!("web.internal:{port}"), "{\"state\":\"ready\"}");
+    assert_eq!((seen(front).as_str(), admin(&gate, "diff", &[]).as_str()), ("123", "[]"));
+}

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Ringgate, Running, address, curl_text, eventually, is_listening, program};
+use common::{Ringgate, Running, Server, Wire, address, curl_text, eventually, is_listening, program};
 use tempfile::TempDir;
 
 /// A ringgate that changes its process, told about by `NOTIFY_SOCKET`.
@@ -155,4 +155,124 @@ both_engines! {
         site.gone(site.first.pid());
         assert_eq!(curl_text(&[&format!("http://{at}/")]), "new");
     }
+}
+
+/// One request to the admin interface, answered with its status and JSON.
+fn admin(at: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let answer = Wire::connect(at).ask(&format!(
+        "{method} {path} HTTP/1.1\r\nHost: {at}\r\nX-Ringgate: 1\r\nContent-Length: {length}\r\n\r\n{body}"
+    ));
+    (answer.status(), answer.text())
+}
+
+#[test]
+fn a_new_version_that_ends_early_is_no_zombie() {
+    let server = Server::start(|wire| {
+        let Ok(Some(_)) = wire.request() else { return };
+        std::thread::sleep(Duration::from_secs(4));
+        let _ = wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let at = address();
+    let config = format!(
+        "[http.main]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\"{}\"]\n[workers]\ncount = 2\n",
+        server.address
+    );
+    let site = Site::start(at, &config, "");
+    let mut client = Wire::connect(at);
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    eventually("the request is on its way", || (server.connections() == 1).then_some(()));
+    site.upgrade();
+    let new = site.pid();
+    signal(new, "KILL");
+    eventually("it is gone", || (!Path::new(&format!("/proc/{new}")).exists()).then_some(()));
+    assert!(!site.first.stderr().contains("panicked"), "{}", site.first.stderr());
+    eventually("it is told", || site.first.stderr().contains("has ended (signal: 9").then_some(()));
+    assert_eq!(client.answer().unwrap().text(), "ok", "the old version finishes what it began");
+}
+
+#[test]
+fn nothing_changes_while_a_new_version_is_started() {
+    let (at, door, server) = (address(), address(), Server::ok());
+    let resolver = std::net::UdpSocket::bind((common::host(), 0)).unwrap();
+    resolver.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let config = |more: &str| {
+        format!(
+            "[http.main]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\"{}\"{more}]\n\
+             [dns]\nservers = [\"{}\"]\ntimeout = \"3s\"\n[admin]\nlisten = [\"{door}\"]\n",
+            server.address,
+            resolver.local_addr().unwrap()
+        )
+    };
+    let site = Site::start(at, &config(""), "");
+    let file = site.folder.path().join("ringgate.toml");
+    std::fs::write(&file, config(", \"nowhere.internal:80\"")).unwrap();
+    signal(site.pid(), "USR2");
+    // The new version has read the file and asks for the name.
+    resolver.recv(&mut [0; 512]).unwrap();
+    std::fs::write(&file, config("")).unwrap();
+    let (status, said) = admin(door, "POST", "/v1/reload", "");
+    assert!(
+        status == 422 && said.contains("a new version of the program is being started"),
+        "{status} {said}"
+    );
+    let path = format!("/v1/pools/main/servers/{}", server.address);
+    for body in ["{\"weight\":5}", "{\"state\":\"drain\"}"] {
+        let (status, said) = admin(door, "PATCH", &path, body);
+        assert!(status == 409 && said.contains("is being started"), "{status} {said}");
+    }
+    signal(site.pid(), "USR2");
+    eventually("it is told", || site.first.stderr().contains("another upgrade is under way").then_some(()));
+    let text = site.told("MAINPID=");
+    let new = text.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().parse().unwrap();
+    site.later.borrow_mut().push(new);
+    site.gone(site.first.pid());
+    let (status, said) = admin(door, "PATCH", &path, "{\"state\":\"drain\"}");
+    assert_eq!(status, 200, "{said}");
+}
+
+#[test]
+fn what_was_set_while_running_outlives_upgrades() {
+    let (at, door) = (address(), address());
+    let says = |name: &str| Server::answering(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{name}"));
+    let (a, b, c) = (says("A"), says("B"), says("C"));
+    let config = |weight: u32| {
+        format!(
+            "[http.main]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\n\
+             {{ name = \"a\", address = \"{}\" }}, {{ name = \"b\", address = \"{}\", weight = {weight} }},\n\
+             {{ name = \"d\", address = \"127.0.0.1:9\" }} ]\n[admin]\nlisten = [\"{door}\"]\n",
+            a.address, b.address
+        )
+    };
+    let site = Site::start(at, &config(2), "");
+    let servers = || -> String {
+        let json: serde_json::Value = serde_json::from_str(&admin(door, "GET", "/v1/servers", "").1).unwrap();
+        let list = json["pools"][0]["servers"].as_array().unwrap();
+        let text = |one: &serde_json::Value| format!("{} {} {}; ", one["name"], one["weight"], one["admin"]);
+        list.iter().map(text).collect::<String>().replace('"', "")
+    };
+    let path = "/v1/pools/main/servers";
+    for (method, path, body) in [
+        ("PATCH", format!("{path}/a"), "{\"state\":\"drain\"}".to_owned()),
+        ("PATCH", format!("{path}/b"), "{\"weight\":7}".to_owned()),
+        ("POST", path.to_owned(), format!("{{\"name\":\"c\",\"weight\":3,\"address\":\"{}\"}}", c.address)),
+        ("DELETE", format!("{path}/d"), String::new()),
+    ] {
+        let (status, said) = admin(door, method, &path, &body);
+        assert_eq!(status, 200, "{said}");
+    }
+    for _ in 0..2 {
+        let old = site.pid();
+        site.upgrade();
+        site.gone(old);
+        assert_eq!(servers(), "a 1 drain; b 7 ready; c 3 ready; ");
+    }
+    let said: String = (0..10).map(|_| curl_text(&[&format!("http://{at}/")])).collect();
+    assert_eq!((said.matches('B').count(), said.matches('C').count()), (7, 3), "{said}");
+    // A new file decides.
+    std::fs::write(site.folder.path().join("ringgate.toml"), config(4)).unwrap();
+    let old = site.pid();
+    site.upgrade();
+    site.gone(old);
+    assert_eq!(servers(), "a 1 drain; b 4 ready; c 3 ready; ");
 }

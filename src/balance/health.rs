@@ -106,6 +106,11 @@ pub enum Admin {
 }
 
 impl Admin {
+    /// What a word of people and programs means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Ready, Self::Drain, Self::Maint].into_iter().find(|admin| admin.word() == word)
+    }
+
     /// The word for people and programs.
     pub const fn word(self) -> &'static str {
         match self {

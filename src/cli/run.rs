@@ -38,10 +38,11 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
             }
         },
     };
-    let origin = Origin {
+    let mut origin = Origin {
         file: arguments.file.clone(),
         engine: arguments.engine.map(Into::into),
         workers: arguments.workers.map(usize::from),
+        settings: Vec::new(),
     };
     origin.adjust(&mut config);
     let listeners = summary::listeners(&config);
@@ -61,7 +62,8 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (before, sandboxed) = (inherited.before.take(), inherited.sandboxed);
+    let (mut before, sandboxed) = (inherited.before.take(), inherited.sandboxed);
+    origin.settings = before.as_mut().map(|before| std::mem::take(&mut before.settings)).unwrap_or_default();
     let mut notes = Vec::new();
     let restrict = |config: &Config| {
         notes = sandbox::drop_privileges(config).map_err(|error| StartError::new(error.to_string()))?;

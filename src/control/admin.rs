@@ -2,7 +2,8 @@
 //!
 //! What goes in: connections. What comes out: answers of [`super::api`]. It owns: the listening sockets. Always true: a
 //! request that another site's page sent (by Origin, Sec-Fetch-Site or Host) is refused, and so is one that does not show
-//! the token where one is configured; there are at most [`ADMIN_CONNECTIONS_MAX`] connections.
+//! the token where one is configured; each listener has its share of [`ADMIN_CONNECTIONS_MAX`] connections, so that who
+//! takes all of one cannot shut another one; a client that does not take its answer is left.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::api::{self, Answer};
+use super::patient::Patient;
 use super::state::State;
 use crate::config::model::AdminConfig;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_TIME};
@@ -72,9 +74,9 @@ impl Doors {
 
     /// Accepts on the control thread's runtime, until the thread ends.
     pub(super) fn serve(self, state: &Rc<State>) {
-        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+        let share = (ADMIN_CONNECTIONS_MAX / self.0.len().max(1)).max(1);
         for (address, door) in self.0 {
-            let (state, places) = (state.clone(), places.clone());
+            let (state, places) = (state.clone(), Arc::new(Semaphore::new(share)));
             tokio::task::spawn_local(async move {
                 if let Err(error) = accept(&address, door, state, places).await {
                     eprintln!("ringgate: the admin listener {address} has ended: {error}");
@@ -102,12 +104,13 @@ async fn accept(address: &Address, door: Door, state: Rc<State>, places: Arc<Sem
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = left.wait_for(|left| *left) => {
                 // Another process accepts from it: its file stays.
                 door.leave();
                 return Ok(());
             }
+            accepted = listener.accept() => accepted,
         };
         let state = state.clone();
         match accepted {
@@ -164,7 +167,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, state
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(ADMIN_TIME)
         .max_buf_size(ADMIN_BODY_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), serve);
+        .serve_connection(TokioIo::new(Patient::new(stream, ADMIN_TIME)), serve);
     // What fails here is the client's connection: there is nobody to tell.
     let _ = connection.await;
 }

@@ -39,7 +39,7 @@ use super::views;
 use crate::balance::Admin;
 use crate::config::model::{Config, Server};
 use crate::config::{self};
-use crate::limits::SESSIONS_LISTED_MAX;
+use crate::limits::{SERVER_NAME_BYTES_MAX, SESSIONS_LISTED_MAX};
 use crate::tell::explain;
 use crate::tell::url::Url;
 
@@ -236,7 +236,7 @@ async fn change(pool: &str, server: &str, body: &[u8], state: &Rc<State>) -> Ans
     if super::live::find(&at_work.config, &name).is_none() {
         return no_server(&at_work.config, pool, server);
     }
-    let admin = match body.get("state").map(|word| word.as_str().and_then(admin_of)) {
+    let admin = match body.get("state").map(|word| word.as_str().and_then(Admin::from_word)) {
         Some(None) => {
             return Answer::error(400, "this is no state", "state is \"ready\", \"drain\" or \"maint\"");
         }
@@ -263,8 +263,10 @@ async fn change(pool: &str, server: &str, body: &[u8], state: &Rc<State>) -> Ans
             return Answer::refusal(&refusal);
         }
     }
-    if let Some(admin) = admin {
-        state.set_admin(&name, admin);
+    if let Some(admin) = admin
+        && let Err(refusal) = state.set_admin(&name, admin).await
+    {
+        return Answer::refusal(&refusal);
     }
     Answer::json(&views::server(state, &name))
 }
@@ -298,6 +300,10 @@ async fn add(pool: &str, body: &[u8], state: &Rc<State>) -> Answer {
             "name is text, weight 0 to 1000, backup true or false",
         );
     };
+    if name.is_empty() || name.len() > SERVER_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let advice = "a name has 1 to 255 bytes and no control characters";
+        return Answer::error(400, "this is no name for a server", advice);
+    }
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']).to_owned();
     let server = Server {
         name: name.to_owned(),
@@ -313,7 +319,7 @@ async fn add(pool: &str, body: &[u8], state: &Rc<State>) -> Answer {
         lookup: None,
     };
     let full = (pool.to_owned(), server.name.clone());
-    match state.change(|live, _, at_work| live.add(at_work, pool, server)).await {
+    match state.change(|live, file, at_work| live.add(file, at_work, pool, server)).await {
         Ok(_) => Answer::json(&views::server(state, &full)),
         Err(refusal) => Answer::refusal(&refusal),
     }
@@ -332,15 +338,6 @@ async fn remove(pool: &str, server: &str, state: &Rc<State>) -> Answer {
     match result.await {
         Ok(edition) => Answer::json(&json!({ "removed": true, "edition": edition })),
         Err(refusal) => Answer::refusal(&refusal),
-    }
-}
-
-fn admin_of(word: &str) -> Option<Admin> {
-    match word {
-        "ready" => Some(Admin::Ready),
-        "drain" => Some(Admin::Drain),
-        "maint" => Some(Admin::Maint),
-        _ => None,
     }
 }
 

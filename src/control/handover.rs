@@ -3,9 +3,9 @@
 //! What goes in: the state. What comes out: a new process that serves from the same sockets; datagrams for systemd. It owns
 //! nothing. Always true: the old process stops to accept only after the new one said that it serves.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::process::Child;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,21 +13,16 @@ use std::time::Duration;
 use super::state::State;
 use super::{systemd, upgrade};
 use crate::clock;
-use crate::limits::{TAKE_TIME, UPGRADE_TIME};
+use crate::limits::{SUCCESSOR_LOOK_TIME, TAKE_TIME, UPGRADE_TIME};
 use crate::net::Address;
 use crate::worker::shared::{Ask, Orders};
 
-thread_local! {
-    static UNDER_WAY: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Starts the new version, waits until it serves, and begins to drain this one. Errors: why this process serves on.
 pub(super) async fn upgrade(state: &Rc<State>) -> Result<u32, String> {
-    if UNDER_WAY.replace(true) {
-        return Err("another upgrade is under way".into());
-    }
+    // What a reload opens is handed over too, and what is handed over stays what it is: no change from here on.
+    state.begin_upgrade().await?;
     let result = hand_over(state).await;
-    UNDER_WAY.set(false);
+    state.end_upgrade();
     result
 }
 
@@ -38,13 +33,29 @@ async fn hand_over(state: &Rc<State>) -> Result<u32, String> {
     let mut sockets =
         doors(state).await.map_err(|error| format!("a listening socket cannot be copied: {error}"))?;
     sockets.extend(state.admin_doors.take_copies().map_err(|error| error.to_string())?);
-    let starting = upgrade::start(upgrade::borrowed(&sockets)).map_err(|error| error.to_string())?;
+    let starting =
+        upgrade::start(upgrade::borrowed(&sockets), state.settings()).map_err(|error| error.to_string())?;
     drop(sockets);
-    let process = starting.wait(UPGRADE_TIME).await.map_err(|error| error.to_string())?;
+    let child = starting.wait(UPGRADE_TIME).await.map_err(|error| error.to_string())?;
+    let process = child.id();
+    tokio::task::spawn_local(outlive(child));
     systemd::taken_over_by(process);
     state.left.send_replace(true);
     state.shared.order(Orders::Leave);
     Ok(process)
+}
+
+/// Waits for the end of the new version, should this process still be there: nobody else would.
+async fn outlive(mut child: Child) {
+    loop {
+        match child.try_wait() {
+            Ok(None) => tokio::time::sleep(SUCCESSOR_LOOK_TIME).await,
+            Ok(Some(status)) => {
+                return eprintln!("ringgate: the new version, process {}, has ended ({status})", child.id());
+            }
+            Err(_) => return,
+        }
+    }
 }
 
 /// Second descriptors of all listening sockets of the workers.
@@ -55,8 +66,13 @@ async fn doors(state: &State) -> io::Result<Vec<(Address, OwnedFd)>> {
         Ask::Doors(Box::new(move |copies| _ = tell.send(copies)))
     });
     drop(tell);
-    let mut list = Vec::new();
-    for copies in answers(&told, state.shared.workers()).await {
+    let (mut list, workers) = (Vec::new(), state.shared.workers());
+    let answers = answers(&told, workers).await;
+    if answers.len() < workers {
+        // Connections in the queue of a socket that is not handed over would be lost.
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "a worker does not answer"));
+    }
+    for copies in answers {
         for (address, copy) in copies {
             list.push((address, copy?));
         }

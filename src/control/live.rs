@@ -1,5 +1,5 @@
-//! What was set while running: weights, servers added and removed. The configuration at work is the file's with these
-//! laid over it.
+//! What was set while running: weights, states, servers added and removed. The configuration at work is the file's with
+//! these laid over it.
 //!
 //! What goes in: orders by pool and server name. What comes out: a configuration ([`Live::over`]), and where it differs
 //! from the file ([`Live::differences`]). It owns the settings. Always true: a setting survives a reload unless the file
@@ -11,9 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::balance::Admin;
+use crate::clock;
 use crate::config::model::{Config, Server};
 use crate::ids::{PoolId, ServerId};
 use crate::limits::ADDED_SERVERS_MAX;
+use crate::worker::edition::Edition;
 
 /// A server by the names of its pool and itself.
 pub type Name = (String, String);
@@ -21,9 +23,12 @@ pub type Name = (String, String);
 /// What was set while running.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
-    weights: BTreeMap<Name, u32>,
-    added: BTreeMap<Name, Server>,
-    removed: BTreeSet<Name>,
+    pub(super) weights: BTreeMap<Name, u32>,
+    /// Servers that are not ready, and those that are although their name in the file is not.
+    pub(super) states: BTreeMap<Name, Admin>,
+    /// One that has the name of a server in the file stands in for it: that one was removed.
+    pub(super) added: BTreeMap<Name, Server>,
+    pub(super) removed: BTreeSet<Name>,
 }
 
 /// Where the process and the file disagree.
@@ -67,40 +72,53 @@ impl Live {
         config
     }
 
+    /// True when nothing was set.
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_empty() && self.states.is_empty() && self.added.is_empty() && self.removed.is_empty()
+    }
+
+    /// Has the servers of an edition be in the states that were set.
+    pub fn settle(&self, edition: &Edition) {
+        for view in edition.balancer.servers() {
+            let server = &edition.config.servers[view.server.index()];
+            let pool = &edition.config.pools[server.pool.index()].name;
+            let admin = of(pool, server).find_map(|name| self.states.get(&name).copied());
+            edition.balancer.set_admin(view.server, admin.unwrap_or_default(), clock::now());
+        }
+    }
+
     /// Forgets what a new file decides itself.
     pub fn after_reload(&mut self, old: &Config, new: &Config) {
         let weight = |config: &Config, name: &Name| find(config, name).map(|server| server.weight);
         let has_pool = |name: &Name| new.pools.iter().any(|pool| pool.name == name.0);
-        self.added.retain(|name, _| has_pool(name) && find(new, name).is_none());
+        self.removed.retain(|name| find(old, name).is_some() && find(new, name).is_some());
+        let removed = &self.removed;
+        self.added.retain(|name, _| has_pool(name) && (find(new, name).is_none() || removed.contains(name)));
+        self.states.retain(|name, _| self.added.contains_key(name) || find(new, name).is_some());
         self.weights.retain(|name, _| {
             self.added.contains_key(name)
                 || weight(old, name).is_some() && weight(old, name) == weight(new, name)
         });
-        self.removed.retain(|name| find(old, name).is_some() && find(new, name).is_some());
     }
 
     /// Sets a weight.
     pub fn set_weight(&mut self, file: &Config, name: &Name, weight: u32) {
-        let all = find_ids(file, &name.0, &name.1);
-        let all: Vec<&Server> = all.iter().map(|id| &file.servers[id.index()]).collect();
-        // What is said about a name counts for each of its servers, whatever was said about them before.
-        self.weights.retain(|(pool, other), _| {
-            *pool != name.0 || !all.iter().any(|server| server.name == *other && server.name != name.1)
-        });
-        let of_name = all.first().is_some_and(|server| {
-            server.name == name.1
-                && self.weights.contains_key(&(name.0.clone(), server.name_in_file().to_owned()))
-                && server.name_in_file() != name.1
-        });
-        if !all.is_empty() && !of_name && all.iter().all(|server| server.weight == weight) {
-            self.weights.remove(name);
-        } else {
-            self.weights.insert(name.clone(), weight);
-        }
+        put(&mut self.weights, file, name, weight, |server| server.weight);
+    }
+
+    /// Sets whether a server may get anything. [`Live::settle`] has that done.
+    pub fn set_state(&mut self, at_work: &Config, name: &Name, admin: Admin) {
+        put(&mut self.states, at_work, name, admin, |_| Admin::Ready);
     }
 
     /// Adds a server to a pool.
-    pub fn add(&mut self, at_work: &Config, pool: &str, server: Server) -> Result<(), Refusal> {
+    pub fn add(
+        &mut self,
+        file: &Config,
+        at_work: &Config,
+        pool: &str,
+        server: Server,
+    ) -> Result<(), Refusal> {
         let name = (pool.to_owned(), server.name.clone());
         if find(at_work, &name).is_some() {
             return Err(Refusal(
@@ -114,7 +132,15 @@ impl Live {
                 "write them into the file and reload",
             ));
         }
-        self.removed.remove(&name);
+        let is_it = |one: &&Server| {
+            one.backup == server.backup && (one.lookup.is_some() || one.address == server.address)
+        };
+        if let Some(again) = find(file, &name).filter(is_it).filter(|_| self.removed.remove(&name)) {
+            if again.weight != server.weight {
+                self.weights.insert(name, server.weight);
+            }
+            return Ok(());
+        }
         self.added.insert(name, server);
         Ok(())
     }
@@ -122,13 +148,14 @@ impl Live {
     /// Removes a server from a pool. What it has in flight is finished.
     pub fn remove(&mut self, name: &Name) {
         self.weights.remove(name);
+        self.states.remove(name);
         if self.added.remove(name).is_none() {
             self.removed.insert(name.clone());
         }
     }
 
-    /// Where the process and the file disagree; `states` are the servers that are not ready.
-    pub fn differences(&self, file: &Config, states: &[(Name, Admin)]) -> Vec<Difference> {
+    /// Where the process and the file disagree.
+    pub fn differences(&self, file: &Config) -> Vec<Difference> {
         let what = |(pool, server): &Name| format!("pool {pool}: server {server}");
         let mut list = Vec::new();
         for (name, weight) in &self.weights {
@@ -143,10 +170,36 @@ impl Live {
         for name in &self.removed {
             list.push(Difference { what: what(name), file: "there".into(), process: "removed".into() });
         }
-        for (name, admin) in states {
+        for (name, admin) in &self.states {
             list.push(Difference { what: what(name), file: "ready".into(), process: admin.word().into() });
         }
         list
+    }
+}
+
+/// Notes a setting for a server, or for all that a name in the file stands for. One that says what holds anyway is forgotten.
+fn put<T: Copy + PartialEq>(
+    settings: &mut BTreeMap<Name, T>,
+    config: &Config,
+    name: &Name,
+    value: T,
+    without: impl Fn(&Server) -> T,
+) {
+    let all = find_ids(config, &name.0, &name.1);
+    let all: Vec<&Server> = all.iter().map(|id| &config.servers[id.index()]).collect();
+    if all.first().is_some_and(|server| server.lookup.is_some() && server.name_in_file() == name.1) {
+        // What is said about a name counts for each of its servers, whatever was said about them before.
+        let is_of = |other: &str| other.rsplit_once('@').is_some_and(|(of, _)| of == name.1);
+        settings.retain(|(pool, other), _| *pool != name.0 || !is_of(other));
+    }
+    let of_name = all.first().is_some_and(|server| {
+        let in_file = server.name_in_file();
+        in_file != name.1 && settings.contains_key(&(name.0.clone(), in_file.to_owned()))
+    });
+    if !all.is_empty() && !of_name && all.iter().all(|server| without(server) == value) {
+        settings.remove(name);
+    } else {
+        settings.insert(name.clone(), value);
     }
 }
 
@@ -180,6 +233,8 @@ pub fn find_ids(config: &Config, pool: &str, server: &str) -> Vec<ServerId> {
 mod tests {
     use super::*;
     use crate::config::{Nowhere, parse_in};
+    use crate::net::Address;
+    use crate::worker::edition::Doors;
 
     fn config(servers: &str) -> Config {
         let text = format!(
@@ -208,16 +263,70 @@ mod tests {
         live.remove(&name("10.0.0.2:80"));
         let mut server = file.servers[0].clone();
         server.name = "new".into();
-        live.add(&file, "x", server.clone()).unwrap();
-        assert!(live.add(&live.over(&file), "x", server).is_err(), "the name is taken");
+        live.add(&file, &file, "x", server.clone()).unwrap();
+        assert!(live.clone().add(&file, &live.over(&file), "x", server).is_err(), "the name is taken");
         let over = live.over(&file);
         assert_eq!(names(&over, 0), [("10.0.0.1:80".into(), 7), ("new".into(), 1)]);
         assert_eq!(names(&over, 1), [("10.0.0.9:80".into(), 1)]);
         assert!(over.pools[1].servers.iter().all(|id| over.servers[id.index()].pool == PoolId(1)));
-        assert_eq!(live.differences(&file, &[(name("new"), Admin::Drain)]).len(), 4);
+        live.set_state(&over, &name("new"), Admin::Drain);
+        assert_eq!(live.differences(&file).len(), 4);
         live.set_weight(&file, &name("10.0.0.1:80"), 1);
         live.remove(&name("new"));
-        assert_eq!(live.differences(&file, &[]).len(), 1, "what is as in the file is no difference");
+        assert_eq!(live.differences(&file).len(), 1, "what is as in the file is no difference");
+    }
+
+    #[test]
+    fn what_was_removed_can_be_added_again() {
+        let file = config("'10.0.0.1:80', { name = 'b', address = '10.0.0.2:80' }");
+        let b = file.servers[1].clone();
+        for (server, expected, now) in [
+            (b.clone(), vec![("10.0.0.1:80".to_owned(), 1), ("b".to_owned(), 1)], "10.0.0.2:80"),
+            (
+                Server { weight: 7, ..b.clone() },
+                vec![("10.0.0.1:80".into(), 1), ("b".into(), 7)],
+                "10.0.0.2:80",
+            ),
+            (
+                Server { address: Address::Tcp(([10, 0, 0, 3], 80).into()), ..b },
+                vec![("10.0.0.1:80".into(), 1), ("b".into(), 1)],
+                "10.0.0.3:80",
+            ),
+        ] {
+            let mut live = Live::default();
+            live.remove(&name("b"));
+            live.add(&file, &live.over(&file), "x", server).unwrap();
+            let over = live.over(&file);
+            assert_eq!(names(&over, 0), expected);
+            assert_eq!(find(&over, &name("b")).unwrap().address.to_string(), now);
+            live.after_reload(&file, &file);
+            assert_eq!(names(&live.over(&file), 0), expected, "a reload changes nothing");
+            live.remove(&name("b"));
+            assert_eq!(names(&live.over(&file), 0).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_state_is_for_one_server_of_a_name_or_for_all() {
+        let (both, more) = (named(&[1, 2]), named(&[2, 3]));
+        let states = |live: &Live, config: &Config| -> String {
+            let edition = Edition::first(live.over(config).into(), 1, Doors::default());
+            live.settle(&edition);
+            edition.balancer.servers().map(|view| view.admin.word().chars().next().unwrap()).collect()
+        };
+        let (all, second) = (name("web.internal:80"), name("web.internal:80@10.1.0.2"));
+        let mut live = Live::default();
+        live.set_state(&both, &second, Admin::Maint);
+        assert_eq!((states(&live, &both), states(&live, &more)), ("rrmr".into(), "rmrr".into()));
+        live.set_state(&both, &all, Admin::Drain);
+        assert_eq!((states(&live, &both), states(&live, &more)), ("rddr".into(), "rddr".into()));
+        live.set_state(&both, &second, Admin::Ready);
+        live.after_reload(&both, &more);
+        assert_eq!((states(&live, &more), live.differences(&more).len()), ("rrdr".into(), 2));
+        live.set_state(&named(&[3]), &all, Admin::Drain);
+        assert_eq!(states(&live, &more), "rddr", "also for the one that is not there at that moment");
+        live.set_state(&more, &all, Admin::Ready);
+        assert_eq!((states(&live, &more), live.differences(&more)), ("rrrr".into(), vec![]));
     }
 
     #[test]
@@ -229,7 +338,7 @@ mod tests {
         live.remove(&name("10.0.0.3:80"));
         let mut server = old.servers[0].clone();
         server.name = "10.0.0.4:80".into();
-        live.add(&old, "x", server).unwrap();
+        live.add(&old, &old, "x", server).unwrap();
         live.set_weight(&old, &name("10.0.0.4:80"), 9);
 
         let new = config("{ address = '10.0.0.1:80', weight = 3 }, '10.0.0.2:80', '10.0.0.3:80'");
@@ -274,9 +383,9 @@ mod tests {
         );
         live.set_weight(&more, &second, 1);
         assert_eq!(weights(&live, &more), [1, 7], "as in the file, other than all");
-        assert_eq!(live.differences(&more, &[]).len(), 2);
+        assert_eq!(live.differences(&more).len(), 2);
         live.set_weight(&more, &all, 1);
-        assert_eq!((weights(&live, &more), live.differences(&more, &[])), (vec![1, 1], vec![]));
+        assert_eq!((weights(&live, &more), live.differences(&more)), (vec![1, 1], vec![]));
 
         live.remove(&second);
         assert_eq!((names(&live.over(&both), 0).len(), names(&live.over(&named(&[2])), 0).len()), (2, 1));

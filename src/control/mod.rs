@@ -16,6 +16,8 @@ mod live;
 pub mod logs;
 mod metrics;
 mod names;
+mod pass;
+mod patient;
 mod state;
 mod stats;
 pub mod systemd;
@@ -38,6 +40,7 @@ use crate::worker::edition::Inherited;
 use crate::worker::shared::{Orders, Shared};
 use crate::worker::spawn::{self, Counts, EngineInUse, StartError};
 
+use live::Live;
 use state::State;
 pub use state::{Applied, ReloadError};
 
@@ -50,6 +53,8 @@ pub struct Origin {
     pub engine: Option<Engine>,
     /// How many workers, instead of what the file says.
     pub workers: Option<usize>,
+    /// What was set while the version before was running, as that one left it; empty without one.
+    pub settings: Vec<u8>,
 }
 
 impl Origin {
@@ -196,7 +201,13 @@ pub fn start_from(
 ) -> Result<Running, StartError> {
     let file = Arc::new(config);
     let admin = admin::Doors::open(&file.admin, &inherited)?;
-    let prepared = spawn::prepare(config::expand(&file, &file.found), inherited)?;
+    let expanded = config::expand(&file, &file.found);
+    let live = pass::read(&origin.settings, &expanded).unwrap_or_else(|error| {
+        eprintln!("ringgate: what was set while the version before was running is lost: {error}");
+        Live::default()
+    });
+    let prepared = spawn::prepare(live.over(&expanded), inherited)?;
+    live.settle(prepared.edition());
     restrict(&file)?;
     // With the rights that rotating it will have.
     let sink = logs::Sink::open(&file.log).map_err(StartError::new)?;
@@ -214,7 +225,7 @@ pub fn start_from(
     let handle = Handle { orders, shared: shared.clone(), logs: logs.clone() };
     let body = move || {
         let main = async move {
-            let state = Rc::new(State::new(file, origin, shared, engine, admin.copies(), logs));
+            let state = Rc::new(State::new((file, live), origin, shared, engine, admin.copies(), logs));
             serve(state, admin, taken).await;
         };
         block_on(engine, main);

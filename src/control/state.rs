@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::admin::Copies;
 use super::checks::{CheckCounts, CheckView, Checks};
@@ -21,7 +21,7 @@ use super::live::{self, Live, Name, Refusal};
 use super::logs::{Logs, Sink};
 use super::names::Names;
 use super::stats::Stats;
-use super::{Origin, systemd};
+use super::{Origin, pass, systemd};
 use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
@@ -105,12 +105,14 @@ pub struct State {
     pub left: watch::Sender<bool>,
     /// Held while a change is applied.
     turn: Mutex<()>,
+    /// A new version of the program is being started: what it was given must stay true.
+    upgrading: Cell<bool>,
 }
 
 impl State {
-    /// For workers that run by `file`.
+    /// For workers that run by the file's configuration with the settings over it.
     pub fn new(
-        file: Arc<Config>,
+        (file, live): (Arc<Config>, Live),
         origin: Origin,
         shared: Arc<Shared>,
         engine: EngineInUse,
@@ -126,7 +128,7 @@ impl State {
             since: clock::now(),
             origin,
             file: RefCell::new(file),
-            live: RefCell::default(),
+            live: RefCell::new(live),
             loaded_at: RefCell::new(clock::wall()),
             stamps,
             checks,
@@ -137,6 +139,7 @@ impl State {
             logs,
             left: watch::Sender::new(false),
             turn: Mutex::new(()),
+            upgrading: Cell::new(false),
         }
     }
 
@@ -194,9 +197,40 @@ impl State {
         Ok(applied)
     }
 
+    /// Has changes refused from now on, once the one that is being applied is done. Errors: it is under way already.
+    pub async fn begin_upgrade(&self) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        if self.upgrading.replace(true) {
+            return Err("another upgrade is under way".into());
+        }
+        Ok(())
+    }
+
+    /// What was set while running, for a new version.
+    pub fn settings(&self) -> Vec<u8> {
+        pass::write(&self.live.borrow(), &self.expanded(&self.file()))
+    }
+
+    /// Has changes possible again.
+    pub fn end_upgrade(&self) {
+        self.upgrading.set(false);
+    }
+
+    /// Waits for its turn to change what is at work. Errors: nobody may now. Servers that names stand for change without
+    /// it: a new version finds them out itself.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, ReloadError> {
+        let turn = self.turn.lock().await;
+        if self.upgrading.get() {
+            let why =
+                "a new version of the program is being started: nothing is changed meanwhile, try again";
+            return Err(ReloadError::Refused(why.into()));
+        }
+        Ok(turn)
+    }
+
     /// Uses another configuration instead of the file's.
     pub async fn replace(self: &Rc<Self>, mut config: Config) -> Result<Applied, ReloadError> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn().await?;
         let old = self.file();
         let mut notes = fixed(&old, &config);
         keep_what_is_fixed(&old, &mut config);
@@ -212,7 +246,7 @@ impl State {
         if old.limits.connections_max != config.limits.connections_max {
             notes.append(&mut told);
         }
-        let edition = self.publish(at_work).await?;
+        let edition = self.publish(at_work, &live).await?;
         self.names.follow(&config, &Rc::downgrade(self));
         if let Some(sink) = sink {
             self.logs.use_sink(sink);
@@ -241,20 +275,20 @@ impl State {
         &self,
         step: impl FnOnce(&mut Live, &Config, &Config) -> Result<(), Refusal>,
     ) -> Result<u64, Refusal> {
-        let _turn = self.turn.lock().await;
+        let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
+        let _turn = self.turn().await.map_err(refuse)?;
         let file = self.expanded(&self.file());
         let mut live = self.live.borrow().clone();
         step(&mut live, &file, &self.shared.edition().config)?;
-        let refuse = |error: ReloadError| Refusal(error.to_string(), "nothing has changed");
         // What fits was told when the file was loaded.
         let at_work = fit_descriptors(live.over(&file), self.shared.workers(), &mut Vec::new());
-        let number = self.publish(at_work).await.map_err(refuse)?;
+        let number = self.publish(at_work, &live).await.map_err(refuse)?;
         self.live.replace(live);
         Ok(number)
     }
 
     /// Has all workers use a configuration, and waits until they do.
-    async fn publish(&self, config: Config) -> Result<u64, ReloadError> {
+    async fn publish(&self, config: Config, live: &Live) -> Result<u64, ReloadError> {
         if self.shared.is_draining() {
             return Err(ReloadError::Refused("this process is stopping: it takes nothing new over".into()));
         }
@@ -265,7 +299,9 @@ impl State {
                 let advice = sandbox::advice().filter(|_| hidden).map(|advice| format!("; {advice}"));
                 ReloadError::Refused(format!("{error}{}", advice.unwrap_or_default()))
             })?;
-        let edition = self.shared.publish(before.next(Arc::new(config), doors));
+        let next = before.next(Arc::new(config), doors);
+        live.settle(&next);
+        let edition = self.shared.publish(next);
         self.checks.borrow_mut().follow(&edition);
         let number = edition.number;
         let until = clock::now() + TAKE_TIME;
@@ -277,15 +313,17 @@ impl State {
         Ok(number)
     }
 
-    /// Sets whether a server may get anything. False: there is no such server.
-    pub fn set_admin(&self, name: &Name, admin: Admin) -> bool {
+    /// Sets whether a server may get anything.
+    pub async fn set_admin(&self, name: &Name, admin: Admin) -> Result<(), Refusal> {
+        let _turn = self.turn().await.map_err(|error| Refusal(error.to_string(), "nothing has changed"))?;
         let edition = self.shared.edition();
-        let ids = live::find_ids(&edition.config, &name.0, &name.1);
-        for id in &ids {
-            edition.balancer.set_admin(*id, admin, clock::now());
+        let mut live = self.live.borrow_mut();
+        live.set_state(&edition.config, name, admin);
+        live.settle(&edition);
+        for id in live::find_ids(&edition.config, &name.0, &name.1) {
             self.shared.wake_vacant(edition.config.servers[id.index()].pool);
         }
-        !ids.is_empty()
+        Ok(())
     }
 
     /// Begins to check servers and to resolve names. To be called once, on the control thread.
@@ -307,7 +345,8 @@ impl State {
     /// Has the workers use the servers that names stand for now. The answer is the edition, or `None` when they do already.
     pub async fn apply_names(&self) -> Result<Option<u64>, ReloadError> {
         let _turn = self.turn.lock().await;
-        let config = self.live.borrow().over(&self.expanded(&self.file()));
+        let live = self.live.borrow().clone();
+        let config = live.over(&self.expanded(&self.file()));
         let servers = |config: &Config| -> Vec<_> {
             let about = |one: &Server| {
                 (one.pool, one.name.clone(), one.host.clone(), one.address.clone(), one.weight, one.backup)
@@ -317,7 +356,7 @@ impl State {
         if servers(&config) == servers(&self.shared.edition().config) {
             return Ok(None);
         }
-        self.publish(config).await.map(Some)
+        self.publish(config, &live).await.map(Some)
     }
 
     /// What the last check of a server said; `None` when it has no check.
@@ -338,35 +377,31 @@ impl State {
 
     /// Where the process and the file disagree.
     pub fn differences(&self) -> Vec<live::Difference> {
-        let edition = self.shared.edition();
-        let states: Vec<(Name, Admin)> = edition
-            .balancer
-            .servers()
-            .filter(|view| view.admin != Admin::Ready)
-            .map(|view| (name_of(&edition, &edition.config.servers[view.server.index()]), view.admin))
-            .collect();
-        self.live.borrow().differences(&self.expanded(&self.file()), &states)
+        self.live.borrow().differences(&self.expanded(&self.file()))
     }
 
-    /// Loads the certificates again when a file of them has changed and `[admin] watch` asks for it.
+    /// Loads everything again when a file that the configuration names has changed and `[admin] watch` asks for it.
     pub async fn watch(self: &Rc<Self>) {
         let file = self.file();
-        if !file.admin.watch || self.origin.file.is_none() || stamps(&file) == *self.stamps.borrow() {
+        if !file.admin.watch || self.origin.file.is_none() {
             return;
         }
+        // A folder on another host can take its time.
+        let looked_at = file.clone();
+        let Ok(now) = tokio::task::spawn_blocking(move || stamps(&looked_at)).await else { return };
+        if !Arc::ptr_eq(&file, &self.file()) {
+            return;
+        }
+        let Some(what) = changed_files(&self.stamps.borrow(), &now) else { return };
         // A file that is just being written is looked at again.
-        self.stamps.replace(stamps(&file));
+        self.stamps.replace(now);
         match self.reload().await {
-            Ok(applied) => eprintln!("certificates have changed: loaded (edition {})", applied.edition),
+            Ok(applied) => eprintln!("{what} changed: loaded (edition {})", applied.edition),
             Err(error) => {
-                eprintln!("certificates have changed but cannot be used, the old ones stay:\n{error}")
+                eprintln!("{what} changed but cannot be used, what was there stays at work:\n{error}")
             }
         }
     }
-}
-
-fn name_of(edition: &Edition, server: &Server) -> Name {
-    (edition.config.pools[server.pool.index()].name.clone(), server.name.clone())
 }
 
 /// What the files are now that the configuration names: certificates, their keys, authorities, pages.
@@ -380,6 +415,18 @@ fn stamps(config: &Config) -> Stamps {
     let certificates = http.chain(config.tcp.iter().flat_map(|block| &block.certificates));
     let found = certificates.flat_map(|one| key_files(&one.file).into_iter().chain([one.file.clone()]));
     config.files.read.iter().cloned().chain(found).map(|path| (path.clone(), stamp(&path))).collect()
+}
+
+/// Says which files are not what they were; `None` when all are.
+fn changed_files(before: &Stamps, now: &Stamps) -> Option<String> {
+    let mut changed: Vec<&PathBuf> =
+        now.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp)).map(|(path, _)| path).collect();
+    changed.sort();
+    let first = changed.first()?.display();
+    match changed.len() {
+        1 => Some(format!("{first} has")),
+        count => Some(format!("{first} and {} more have", count - 1)),
+    }
 }
 
 /// Tickets that clients have stay good for blocks that ask clients for the same as before.

@@ -189,6 +189,11 @@ pub fn prepare(config: Config, inherited: Inherited) -> Result<Prepared, StartEr
 }
 
 impl Prepared {
+    /// What they will work by.
+    pub const fn edition(&self) -> &Edition {
+        &self.edition
+    }
+
     /// Starts the workers.
     pub fn run(self) -> Result<Running, StartError> {
         let Self { edition, engine, count, pages, cores, notes } = self;
