@@ -257,3 +257,7 @@ pub const LOG_ROTATE_MIN: u64 = 4096;
 pub const LOG_KEEP_DEFAULT: u32 = 5;
 /// Most of them that can be configured.
 pub const LOG_KEEP_MAX: u32 = 1000;
+/// Bytes of a client's request id or traceparent; a longer one is replaced.
+pub const MARK_BYTES_MAX: usize = 128;
+/// Characters of each name in `Ringgate-Decision`.
+pub const MARK_NAME_CHARS_MAX: usize = 100;
