@@ -63,6 +63,7 @@ fn request_trip(bytes: &[u8], rules: &FieldRules, out: &mut [u8]) -> usize {
         host_default: "127.0.0.1:8080",
         keep_alive: true,
         upgrade: false,
+        extra: &[],
     };
     let mut scratch = Scratch::new();
     match parse_request(bytes, &LIMITS, &mut scratch) {
@@ -87,6 +88,7 @@ fn response_trip(bytes: &[u8], rules: &FieldRules, out: &mut [u8]) -> usize {
                 connection: Connection::KeepAlive,
                 framing,
                 date: Some("Wed, 31 Jan 2024 12:00:00 GMT"),
+                extra: &[],
             };
             write_response(&response, &relay, rules, out).unwrap_or(0)
         }

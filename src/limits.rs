@@ -267,3 +267,7 @@ pub const LOG_KEEP_MAX: u32 = 1000;
 pub const STATS_STEP: Duration = Duration::from_secs(2);
 /// Of how many such steps they are remembered.
 pub const STATS_HISTORY: usize = 150;
+/// Bytes of a client's request id or traceparent; a longer one is replaced.
+pub const MARK_BYTES_MAX: usize = 128;
+/// Characters of each name in `Ringgate-Decision`.
+pub const MARK_NAME_CHARS_MAX: usize = 100;

@@ -112,6 +112,7 @@ fn forward(request: &Request, options: u8) {
         host_default: "default.example",
         keep_alive: options & 32 != 0,
         upgrade: options & 64 != 0,
+        extra: if options & 1 == 0 { &[] } else { &[("X-Request-Id", Some("a")), ("tracestate", None)] },
     };
     let rules = rules(options & 128 != 0);
     let mut out = vec![0; 16 * 1024];

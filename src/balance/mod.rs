@@ -148,9 +148,16 @@ impl ServerView {
 pub struct Balancer {
     pools: Box<[PoolState]>,
     servers: Box<[Place]>,
+    /// Which of a process it is, from 1.
+    edition: u64,
 }
 
 impl Balancer {
+    /// The number of the edition that it belongs to.
+    pub const fn edition(&self) -> u64 {
+        self.edition
+    }
+
     /// Builds the state: nobody has load, everybody is well.
     pub fn new(config: &Config) -> Self {
         Self::next(None, config)

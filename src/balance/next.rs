@@ -36,7 +36,8 @@ impl Balancer {
         };
         let pools = config.pools.iter().map(pool).collect();
         states.values().for_each(|state| state.health.set_gone(true));
-        Self { pools, servers: servers.into() }
+        let edition = previous.map_or(1, |(_, balancer)| balancer.edition + 1);
+        Self { pools, servers: servers.into(), edition }
     }
 
     /// The state of every server.

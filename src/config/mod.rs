@@ -19,6 +19,7 @@ pub mod model;
 pub mod names;
 mod raw;
 mod values;
+mod words;
 mod world;
 
 pub use error::{Mistake, Mistakes};

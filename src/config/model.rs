@@ -66,6 +66,8 @@ pub struct AdminConfig {
     pub tls: Option<Arc<ServerTls>>,
     /// What every request must show.
     pub token: Option<Token>,
+    /// A request that shows this is told how it was decided.
+    pub debug_token: Option<Token>,
     /// Certificate files are looked at every few seconds, and loaded again when one has changed.
     pub watch: bool,
 }
@@ -144,6 +146,8 @@ pub struct Http {
     pub times: HttpTimes,
     /// Its exchanges leave lines in the log.
     pub log: bool,
+    /// Requests get ids: of their own, and of their trace.
+    pub request_id: bool,
     /// Own pages by status; others are built in.
     pub error_pages: HashMap<u16, Answer>,
 }

@@ -143,8 +143,13 @@ impl FieldRules {
     /// Whether a field of no special kind is removed or set.
     #[inline]
     pub(crate) fn drops_other(&self, field: &Field) -> bool {
-        !self.others.is_empty()
-            && self.others.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+        self.drops_name(field.name)
+    }
+
+    /// True when rules remove or set a field of this name, which has no kind.
+    #[inline]
+    pub(crate) fn drops_name(&self, name: &[u8]) -> bool {
+        !self.others.is_empty() && self.others.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
     }
 }
 

@@ -4,9 +4,11 @@
 //! nothing. Always true: a HEAD request gets the head alone; nothing of a request is echoed except the host and target
 //! of a redirect, which were checked to be free of control bytes and blanks.
 
+use arrayvec::ArrayVec;
+
 use crate::buf::{Chunk, Pool, Queue};
 use crate::config::model::{Answer, Redirect, RedirectTo};
-use crate::http::h1::write::{Connection, OwnAnswer, reason, write_answer};
+use crate::http::h1::write::{Connection, Extra, OwnAnswer, reason, write_answer};
 use crate::http::message::{Method, Request, Version, host_name};
 use crate::limits::PAGE_BYTES;
 
@@ -37,6 +39,8 @@ pub struct About<'a> {
     pub last: bool,
     /// Now, as IMF-fixdate.
     pub date: &'a str,
+    /// Further fields.
+    pub extra: &'a [Extra<'a>],
 }
 
 /// Queues an answer; returns its status, or `None` (and queues nothing) when the pool is dry.
@@ -63,14 +67,16 @@ pub fn queue(own: &Own<'_>, about: &About<'_>, outbox: &mut Queue, pool: &mut Po
     let mut head = Chunk::empty(pool.take()?);
     let connection = if about.last { Connection::Close } else { Connection::KeepAlive };
     let further = match &location {
-        Some(url) => [("Location", url.as_str())],
-        None => [("Allow", ALLOWED_METHODS)],
+        Some(url) => Some(("Location", url.as_str())),
+        None => (status == 405).then_some(("Allow", ALLOWED_METHODS)),
     };
+    let extra = about.extra.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+    let further: ArrayVec<(&str, &str), 4> = further.into_iter().chain(extra).take(4).collect();
     let fields = OwnAnswer {
         status,
         content_type,
         body_len: length_of(own) as u64,
-        fields: if location.is_some() || status == 405 { &further } else { &[] },
+        fields: &further,
         date: about.date,
         version: about.version,
         connection,

@@ -20,6 +20,7 @@ use crate::proxyproto;
 use crate::tls::{Pipe, TlsError};
 
 use super::conn::Conn;
+use super::marks::Marks;
 use super::moves::Moves;
 use super::timers::{Deadlines, Timer};
 use super::{Cx, Event, Leg, Op, Reuse};
@@ -83,6 +84,8 @@ pub struct Around<'a> {
     pub deadlines: &'a mut Deadlines,
     /// The number of the next server leg.
     pub next_leg: &'a mut u32,
+    /// The marks of the request, if it has some.
+    pub marks: Option<&'a mut Marks>,
 }
 
 /// The way to a server of one pool.
@@ -135,6 +138,11 @@ impl Dial {
         self.last = self.last.and_then(|(server, reused)| Some((moves.server(server)?, reused)));
         self.tried = self.tried.iter().filter_map(|server| moves.server(*server)).collect();
         true
+    }
+
+    /// Servers that were picked.
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// Attempts after the first.

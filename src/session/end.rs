@@ -53,6 +53,7 @@ impl HttpSession {
             self.drop_exchange(close, cx);
             return self.flush(self.owing);
         };
+        self.decide(cx);
         match self.exchange {
             Some(_) => self.note_exchange(close, Some(status), cx),
             None => self.note_own(close, status, None, 0, cx),

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use crate::buf::Chunk;
 use crate::clock::Moment;
 use crate::close::Close;
@@ -374,7 +376,7 @@ impl Exchange {
         framing: OutFraming,
         date: Option<&'a str>,
     ) -> Relay<'a> {
-        Relay { version: self.version, connection, framing, date }
+        Relay { version: self.version, connection, framing, date, extra: &[] }
     }
 
     /// Queues a head for the client; on failure says why.
@@ -387,6 +389,14 @@ impl Exchange {
     ) -> Option<HeadStep> {
         let Some(page) = cx.pool.take() else { return Some(HeadStep::Starved) };
         let mut head = Chunk::empty(page);
+        let mut extra = ArrayVec::new();
+        if let Some(marks) = &mut around.marks
+            && (response.status >= 200 || relay.connection == Connection::Upgrade)
+        {
+            marks.decide(Some((&self.dial, self.asked)), cx);
+            extra = marks.back();
+        }
+        let relay = &Relay { extra: &extra, ..*relay };
         let none = FieldRules::default();
         let rules = self.rules.as_deref().filter(|_| response.status >= 200).unwrap_or(&none);
         let Some(written) = write_response(response, relay, rules, head.tail_mut()) else {

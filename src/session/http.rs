@@ -25,6 +25,7 @@ use crate::tls::{Pipe, TlsError};
 use super::conn::Conn;
 use super::dial::Around;
 use super::exchange::{Exchange, Outcome};
+use super::marks::Marks;
 use super::record::count_handshake;
 use super::request::{Begun, address_text};
 use super::tcp::{Pace, take_proxy_header, tunnel};
@@ -86,6 +87,8 @@ pub struct HttpSession {
     pub(super) version: Version,
     /// The part of the log's line that is known of the request at hand.
     pub(super) line: Vec<u8>,
+    /// Of the request at hand; `None` where nothing is marked.
+    pub(super) marks: Option<Box<Marks>>,
 }
 
 impl HttpSession {
@@ -112,6 +115,7 @@ impl HttpSession {
             method: Method::Get,
             version: Version::Http11,
             line: Vec::new(),
+            marks: None,
             site,
         };
         let site = session.site(cx);
@@ -297,6 +301,7 @@ impl HttpSession {
             front: &mut self.front,
             deadlines: &mut self.deadlines,
             next_leg: &mut self.next_leg,
+            marks: self.marks.as_deref_mut(),
         };
         let outcome = act(&mut exchange, &mut around, cx);
         self.closing = exchange.closing;
@@ -447,6 +452,7 @@ impl HttpSession {
     /// Waits for the next request.
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.front.rest();
+        self.unmark();
         self.phase = Phase::Head;
         // What was asked before does not decide how a head that is none is answered.
         (self.method, self.version) = (Method::Get, Version::Http11);

@@ -39,6 +39,9 @@ impl HttpSession {
             line.maybe("user_agent", field(request, b"user-agent"));
             line.maybe("referer", field(request, b"referer"));
         }
+        let (id, trace) = self.ids();
+        line.maybe("request_id", id);
+        line.maybe("trace_id", trace);
         self.line = bytes;
     }
 }

@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod http;
 mod late;
 mod line;
+mod marks;
 pub mod moves;
 mod record;
 pub mod relay;

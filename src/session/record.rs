@@ -74,6 +74,7 @@ impl HttpSession {
         let steps =
             Steps { asked: cx.now, answered: cx.now, ended: cx.now, ..Steps::new(self.asked_since(cx)) };
         if self.line.is_empty() {
+            self.mark_unknown(cx);
             self.begin_line(None, cx);
         }
         cx.accesses.push(Access {

@@ -18,6 +18,7 @@ use super::Cx;
 use super::answers::{self, Own};
 use super::exchange::{Exchange, count_status};
 use super::http::HttpSession;
+use super::marks::Marks;
 use super::relay::BodyIn;
 
 /// How a request began.
@@ -45,6 +46,7 @@ impl HttpSession {
         self.version = request.version;
         self.requests += 1;
         self.owing = !body.is_done();
+        self.mark(Some(request), cx);
         self.begin_line(Some(request), cx);
         let site = self.site(cx);
         let more = request.keep_alive && !cx.draining && self.requests < site.limits.requests_max;
@@ -62,6 +64,7 @@ impl HttpSession {
         let Some(found) = site.routes.find(request.host, request.target.path()) else {
             return Begun::Failed(Close::NoRoute);
         };
+        self.mark_route(found.index, cx);
         let own = match &found.value.action {
             Action::Pool(pool) => {
                 let Some(page) = cx.pool.take() else { return Begun::Starved };
@@ -81,6 +84,7 @@ impl HttpSession {
             Action::Redirect(redirect) => Own::Redirect(redirect, request),
             Action::Answer(answer) => Own::Page(answer),
         };
+        self.decide(cx);
         let route = u32::try_from(found.index).ok();
         let bytes_in = request.head_bytes as u64;
         match self.answer(&own, cx) {
@@ -118,6 +122,7 @@ impl HttpSession {
             (name, value)
         });
         let host_default = if request.host.is_empty() { self.local_host() } else { String::new() };
+        let extra = self.marks_on(cx);
         let forward = Forward {
             client_text: &self.client,
             proto: if site.tls.is_some() { "https" } else { "http" },
@@ -127,6 +132,7 @@ impl HttpSession {
             host_default: &host_default,
             keep_alive: !cx.draining,
             upgrade: request.upgrade.is_some(),
+            extra: &extra,
         };
         write_request(request, &forward, rules, head.tail_mut())
     }
@@ -139,10 +145,13 @@ impl HttpSession {
     /// Queues an answer of our own and tells its status; errs when no page is free. A body that nobody is going to read ends the connection.
     pub(super) fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Result<u16, ()> {
         let last = self.closing || self.owing || cx.draining;
-        let about = answers::About { method: self.method, version: self.version, last, date: cx.date };
-        let Some(status) = answers::queue(own, &about, &mut self.front.outbox, cx.pool) else {
-            return Err(());
-        };
+        self.mark_unknown(cx);
+        let extra = self.marks.as_deref().map(Marks::back).unwrap_or_default();
+        let about =
+            answers::About { method: self.method, version: self.version, last, date: cx.date, extra: &extra };
+        let queued = answers::queue(own, &about, &mut self.front.outbox, cx.pool);
+        drop(extra);
+        let Some(status) = queued else { return Err(()) };
         count_status(status, cx);
         self.closing = last;
         if last {

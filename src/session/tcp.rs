@@ -302,6 +302,7 @@ impl TcpSession {
             front: &mut self.front,
             deadlines: &mut self.deadlines,
             next_leg: &mut self.next_leg,
+            marks: None,
         };
         let result = act(&mut dial, &mut around, cx);
         self.dial = Some(dial);

@@ -304,7 +304,7 @@ fn pool(asked: &Asked<'_>, id: PoolId, text: &mut String) {
             "always the same one for a client's address, as long as it works".to_owned()
         }
     };
-    say(text, "pool", &[format!("{}, {}: {how}", pool.name, summary::balance_name(pool.balance))]);
+    say(text, "pool", &[format!("{}, {}: {how}", pool.name, pool.balance.word())]);
     let row = |(id, server): (ServerId, &Server)| {
         let mut cells = summary::server(server);
         cells[0] = cells[0].trim_start().to_owned();

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::config::model::{
-    Action, Answer, Balance, Block, Config, Http, Listener, Pool, Redirect, RedirectTo, Route, Server,
+    Action, Answer, Block, Config, Http, Listener, Pool, Redirect, RedirectTo, Route, Server,
 };
 use crate::http::rules::FieldRules;
 use crate::proxyproto::Version;
@@ -28,7 +28,7 @@ pub fn whole(config: &Config) -> String {
         _ = writeln!(text, "  every connection  -> pool {}", config.pools[tcp.pool.index()].name);
     }
     for pool in &config.pools {
-        _ = writeln!(text, "\npool {}, {}{}", pool.name, balance_name(pool.balance), pool_options(pool));
+        _ = writeln!(text, "\npool {}, {}{}", pool.name, pool.balance.word(), pool_options(pool));
         text += &table(pool.servers.iter().map(|id| server(&config.servers[id.index()])));
     }
     let certificates = certificates(config);
@@ -117,16 +117,6 @@ fn redirect_to(redirect: &Redirect) -> String {
 
 fn fixed_answer(answer: &Answer) -> String {
     format!("answer {}, {} bytes of {}", answer.status, answer.body.len(), answer.content_type)
-}
-
-/// The word of the file.
-pub const fn balance_name(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round-robin",
-        Balance::LeastConnections => "least-connections",
-        Balance::IpHash => "ip-hash",
-        Balance::RandomTwo => "random-two",
-    }
 }
 
 fn pool_options(pool: &Pool) -> String {

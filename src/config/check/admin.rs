@@ -10,7 +10,8 @@ impl<'t> Checker<'t, '_> {
         const EXAMPLE: &str = "write [admin] and listen = [\"unix:/run/ringgate/admin.sock\"]";
         let Some(block) = document.table("admin", EXAMPLE) else { return };
         let listen = self.listen(&block);
-        let token = self.token(&block);
+        let token = self.token(&block, "token_file");
+        let debug_token = self.token(&block, "debug_token_file");
         let tls = self.server_tls(&block, false).tls;
         let watch = block.boolean("watch", false);
         block.finish();
@@ -30,11 +31,11 @@ impl<'t> Checker<'t, '_> {
             );
         }
         let listen = listen.into_iter().map(|(address, _)| address).collect();
-        self.config.admin = AdminConfig { listen, tls, token, watch };
+        self.config.admin = AdminConfig { listen, tls, token, debug_token, watch };
     }
 
-    fn token(&self, block: &Table<'t>) -> Option<Token> {
-        let value = block.get("token_file")?;
+    fn token(&self, block: &Table<'t>, key: &'static str) -> Option<Token> {
+        let value = block.get(key)?;
         let (path, bytes) = self.file(&value)?;
         let text = String::from_utf8(bytes).unwrap_or_default();
         let token = text.trim();

@@ -12,6 +12,7 @@ impl<'t> Checker<'t, '_> {
         let has_tls = block.get("certificates").is_some();
         let trusted_proxies = self.networks(block, "trusted_proxies");
         let rules = (self.rules(block, Side::Request), self.rules(block, Side::Response));
+        let log = block.boolean("log", true);
         let http = Http {
             name: name.to_owned(),
             tls: listening.tls,
@@ -23,7 +24,8 @@ impl<'t> Checker<'t, '_> {
             forwarded: block.boolean("forwarded", false),
             limits: http_limits(block),
             times: http_times(block),
-            log: block.boolean("log", true),
+            log,
+            request_id: block.boolean("request_id", log && self.config.log.access.is_some()),
             error_pages: self.error_pages(block),
         };
         self.warn_of_plain_443(block, has_tls, &addresses);

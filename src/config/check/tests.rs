@@ -55,7 +55,7 @@ impl World for Lab {
         match () {
             () if is(file, "missing") => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
             () if is(file, "large") => Ok(vec![b'x'; bytes_max + 1]),
-            () if is(file, "admin.token") => Ok(b"0123456789abcdef0123456789abcdef\n".to_vec()),
+            () if is(file, "admin-token") || is(file, "debug-token") => Ok(vec![b'7'; 64]),
             () => Ok(b"<p>sorry</p>".to_vec()),
         }
     }

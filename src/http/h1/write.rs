@@ -18,6 +18,10 @@ use crate::http::message::{
 use crate::http::rules::{FieldRules, HOP_BY_HOP};
 pub use reason::reason;
 
+/// A field by its name, whatever the other side sent by that name: with this value, or not at all. Names and values must
+/// be checked: see `rules::check_value`. A rule for the field goes first.
+pub type Extra<'a> = (&'a str, Option<&'a str>);
+
 /// What a request gains on its way to a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
@@ -38,6 +42,8 @@ pub struct Forward<'a> {
     pub keep_alive: bool,
     /// Whether the upgrade that the request wants is forwarded.
     pub upgrade: bool,
+    /// Fields that we say, or that are nobody else's business.
+    pub extra: &'a [Extra<'a>],
 }
 
 /// What becomes of a client's connection after an answer.
@@ -75,6 +81,8 @@ pub struct Relay<'a> {
     pub framing: OutFraming,
     /// Now, as IMF-fixdate, for an answer without Date (RFC 9110, 6.6.1); `None` adds none.
     pub date: Option<&'a str>,
+    /// Fields that we say.
+    pub extra: &'a [Extra<'a>],
 }
 
 /// An answer of our own.
@@ -129,7 +137,9 @@ pub fn write_request(
     let (fields, run) = start_request(request, forward, rules, &mut out)?;
     out.lines(request.head, fields, run, |field| match field.kind {
         Kind::Other => {
-            !rules.drops_other(field) && subject.is_none_or(|name| !is_alias(field.name, name.as_bytes()))
+            !rules.drops_other(field)
+                && subject.is_none_or(|name| !is_alias(field.name, name.as_bytes()))
+                && !is_extra(field, forward.extra)
         }
         kind => !drops.has(kind),
     })?;
@@ -137,6 +147,7 @@ pub fn write_request(
     if let Some((name, Some(subject))) = forward.subject {
         out.subject(name, subject)?;
     }
+    out.extra(forward.extra, rules)?;
     out.put([rules.lines()])?;
     match request.framing {
         Framing::None => {}
@@ -236,7 +247,7 @@ pub fn write_response(
         0..0
     };
     out.lines(response.head, response.fields, run, |field| match field.kind {
-        Kind::Other => !rules.drops_other(field),
+        Kind::Other => !rules.drops_other(field) && !is_extra(field, relay.extra),
         kind => !drops.has(kind),
     })?;
     if let Some(date) = relay.date
@@ -245,6 +256,7 @@ pub fn write_response(
     {
         out.put([b"Date: ", date.as_bytes(), b"\r\n"])?;
     }
+    out.extra(relay.extra, rules)?;
     out.put([rules.lines()])?;
     match (relay.framing, response.content_length) {
         (OutFraming::Length(length), _) => out.length(length)?,
@@ -280,6 +292,12 @@ pub fn write_answer(answer: &OwnAnswer, out: &mut [u8]) -> Option<usize> {
     out.connection(answer.connection, answer.version)?;
     out.put([b"\r\n"])?;
     Some(out.at)
+}
+
+/// True for a field that one of `extra` replaces or removes.
+#[inline]
+fn is_extra(field: &Field, extra: &[Extra]) -> bool {
+    extra.iter().any(|(name, _)| field.name.len() == name.len() && is_alias(field.name, name.as_bytes()))
 }
 
 /// Bytes of a status line without its reason: `HTTP/1.1 200  CRLF`.
@@ -356,6 +374,18 @@ impl Out<'_> {
             self.put([b";host=\"", host.as_bytes(), b"\""])?;
         }
         self.put([b";proto=", forward.proto.as_bytes(), b"\r\n"])
+    }
+
+    #[inline]
+    fn extra(&mut self, extra: &[Extra], rules: &FieldRules) -> Option<()> {
+        for (name, value) in extra {
+            if let Some(value) = value
+                && !rules.drops_name(name.as_bytes())
+            {
+                self.put([name.as_bytes(), b": ", value.as_bytes(), b"\r\n"])?;
+            }
+        }
+        Some(())
     }
 
     /// The field with the subject of the client's certificate. Its text comes from a certificate: what cannot stand in

@@ -15,6 +15,7 @@ const FORWARD: Forward = Forward {
     host_default: "198.51.100.1:80",
     keep_alive: true,
     upgrade: false,
+    extra: &[],
 };
 
 const RELAY: Relay = Relay {
@@ -22,6 +23,7 @@ const RELAY: Relay = Relay {
     connection: Connection::KeepAlive,
     framing: OutFraming::None,
     date: None,
+    extra: &[],
 };
 
 fn parsed<'a, 'b: 'a>(head: &'b str, scratch: &'a mut Scratch<'b>) -> Request<'a> {
