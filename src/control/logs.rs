@@ -71,7 +71,12 @@ impl Logs {
     }
 
     fn order(&self, order: Order) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // While the disk takes its time, opening the file again once is as good as many times.
+        if !matches!((orders.last(), &order), (Some(Order::Reopen), Order::Reopen)) {
+            orders.push(order);
+        }
+        drop(orders);
         // When there is no place the thread has something to do and looks for orders after it.
         self.shared.log.leave(Batch::default());
     }
@@ -123,7 +128,11 @@ impl Writer {
         let (lost, error) = sink.write(batch);
         self.logs.shared.log.lose(lost);
         if let Some(error) = error {
-            self.say(&format!("{error}: {lost} lines are lost, and those that follow until it works again"));
+            let follows = match lost {
+                0 => String::new(),
+                _ => format!(": {lost} lines are lost, and those that follow until it works again"),
+            };
+            self.say(&format!("{error}{follows}"));
         }
     }
 
@@ -310,18 +319,25 @@ impl LogFile {
         let about_to = self.bytes + batch.bytes.len() as u64;
         let mut why = None;
         if self.rotate_size > 0 && self.bytes > 0 && about_to > self.rotate_size {
-            why = self.rotate().err();
+            let about =
+                |error: io::Error| io::Error::new(error.kind(), format!("it cannot be rotated: {error}"));
+            why = self.rotate().err().map(about);
         }
-        if std::mem::take(&mut self.torn) && write_all(&mut self.file, b"\n", false).0 == 0 {
-            self.torn = true;
+        if self.torn {
+            let (written, Written(_, error)) = write_all(&mut self.file, b"\n", false);
+            if error.is_some() {
+                return (batch.lines, error);
+            }
+            self.bytes += written as u64;
+            self.torn = false;
         }
         let (written, result) = write_all(&mut self.file, &batch.bytes, false);
         self.bytes += written as u64;
-        if result.1.is_some() {
-            self.torn |= written > 0 && batch.bytes[written - 1] != b'\n';
-        }
+        self.torn = result.1.is_some() && written > 0 && batch.bytes[written - 1] != b'\n';
+        // A line of which only the end is missing gets that later.
+        let whole = self.torn && batch.bytes.get(written) == Some(&b'\n');
         let (lost, error) = result.lost(batch);
-        (lost, error.or(why))
+        (lost - u64::from(whole), error.or(why))
     }
 
     /// Renames the file to `.1`, `.1` to `.2`, and so on; the last one goes. Another process that writes to the same file
@@ -359,4 +375,50 @@ fn open_file(path: &Path) -> io::Result<(File, u64)> {
     let file = options.open(path)?;
     let bytes = file.metadata()?.len();
     Ok((file, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use std::io::Read;
+
+    /// A log into a pipe that takes 8192 bytes, which stands for a full disk that is not full later.
+    fn narrow() -> (LogFile, io::PipeReader) {
+        let (read, write) = io::pipe().unwrap();
+        for pipe in [read.as_fd(), write.as_fd()] {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        }
+        fcntl(&write, FcntlArg::F_SETPIPE_SZ(8192)).unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(write));
+        (LogFile { path: PathBuf::new(), file, bytes: 0, rotate_size: 0, keep: 1, torn: false }, read)
+    }
+
+    fn batch(text: &str) -> Batch {
+        Batch { bytes: text.as_bytes().to_vec(), lines: text.matches('\n').count() as u64 }
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_exactly() {
+        // So long a first line leaves this of the second: a part, all but its end, all.
+        for (first, lost) in [(8096, [1, 2]), (8186, [1, 2]), (8182, [1, 2]), (8181, [0, 2]), (8180, [0, 2])]
+        {
+            let (mut log, mut pipe) = narrow();
+            let text = "x".repeat(first) + "\n" + &"y".repeat(10) + "\n";
+            let text = if first == 8096 { text.replace(&"y".repeat(10), &"y".repeat(200)) } else { text };
+            assert_eq!(log.write(&batch(&text)).0, lost[0], "{first}");
+            assert_eq!(log.write(&batch("no\nplace\n")).0, lost[1], "{first}");
+            let mut bytes = vec![0; 16384];
+            let count = pipe.read(&mut bytes).unwrap();
+            assert_eq!(log.write(&batch("again\n")).0, 0, "{first}");
+            let more = pipe.read(&mut bytes[count..]).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..count + more]).into_owned();
+            let whole = |line: &&str| {
+                line.len() == first || line.len() == 10 && !line.contains('x') || *line == "again"
+            };
+            let written = text.lines().filter(whole).count() as u64;
+            assert_eq!(written + lost[0] + lost[1], 5, "{first}: {text}");
+            assert!(text.ends_with("\nagain\n"), "a line of its own: {text}");
+        }
+    }
 }
