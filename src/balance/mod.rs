@@ -146,6 +146,7 @@ impl ServerView {
 pub struct Balancer {
     pools: Box<[PoolState]>,
     servers: Box<[Place]>,
+    removed: next::Removed,
 }
 
 impl Balancer {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Moment;
 use crate::counters::Count;
 use crate::ids::SessionId;
 use crate::ring::Io;
@@ -68,11 +69,16 @@ impl<I: Io> Worker<I> {
                 let time = self.shared.edition().config.limits.drain;
                 let at = self.now + time;
                 entry.retires = at;
-                let place = self.retiring.partition_point(|(other, _)| *other <= at);
-                self.retiring.insert(place, (at, id));
+                self.retire(id, at);
                 self.pending.push_back((id, Event::Drain));
             }
         }
+    }
+
+    /// Has a session end at `at` at the latest.
+    pub(super) fn retire(&mut self, id: SessionId, at: Moment) {
+        let place = self.retiring.partition_point(|(other, _)| *other <= at);
+        self.retiring.insert(place, (at, id));
     }
 
     /// Ends the sessions whose time is over, and forgets old editions.
