@@ -211,6 +211,7 @@ impl<I: Io> Worker<I> {
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || door.closing.is_some(),
+            behind: false,
             starved: false,
         };
         cx.counters.add(Count::Accepted, 1);

@@ -46,12 +46,12 @@ impl<I: Io> Worker<I> {
         self.resume_accepting();
     }
 
-    /// Has a session live by the current edition, or begins to end it.
-    pub(super) fn follow(&mut self, id: SessionId) {
-        let Some(entry) = self.sessions.get_mut(id) else { return };
-        let Some(moves) = self.editions.moves(entry.edition) else { return };
+    /// Has a session live by the current edition, or begins to end it. True if it has gone over.
+    pub(super) fn follow(&mut self, id: SessionId) -> bool {
+        let Some(entry) = self.sessions.get_mut(id) else { return false };
+        let Some(moves) = self.editions.moves(entry.edition) else { return false };
         if entry.retires.is_set() {
-            return;
+            return false;
         }
         let followed = match moves.listener(entry.listener) {
             Some(listener) => (entry.session.follow(moves), listener),
@@ -63,6 +63,7 @@ impl<I: Io> Worker<I> {
                 (entry.edition, entry.listener) = (current, listener);
                 self.editions.enter(current);
                 self.editions.leave(old);
+                return true;
             }
             (Followed::Later, _) => {}
             (Followed::Never, _) => {
@@ -73,6 +74,7 @@ impl<I: Io> Worker<I> {
                 self.pending.push_back((id, Event::Drain));
             }
         }
+        false
     }
 
     /// Has a session end at `at` at the latest.

@@ -295,6 +295,7 @@ impl<I: Io> Worker<I> {
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || entry.retires.is_set(),
+            behind: slot != self.editions.current() && !entry.retires.is_set(),
             starved: false,
         };
         entry.session.on(event, &mut cx);
@@ -332,8 +333,9 @@ impl<I: Io> Worker<I> {
         self.ops = ops;
         if over {
             self.end_session(id);
-        } else if !stays {
-            self.follow(id);
+        } else if !stays && self.follow(id) {
+            // The next request may have come already.
+            self.pending.push_back((id, Event::Tick));
         }
     }
 
