@@ -61,7 +61,8 @@ impl Changes {
     pub fn run(&mut self, world: &World, shared: &Shared, ledger: &mut Ledger) -> Result<(), String> {
         self.taken(world, shared, ledger);
         while self.untaken.is_none()
-            && let Some((_, change)) = self.due.pop_front_if(|(at, _)| *at <= world.now())
+            && self.due.front().is_some_and(|(at, _)| *at <= world.now())
+            && let Some((_, change)) = self.due.pop_front()
         {
             self.last = world.now();
             ledger.changed = true;

@@ -348,20 +348,7 @@ impl Ledger {
             }
             Outcome::Lost => {
                 self.tally.lost += 1;
-                // The head of an answer was queued, and its body turned out to be broken before anything left.
-                let broken = record.given.last().is_some_and(|given| given.wrong.is_some());
-                let excused = about.hurt
-                    || about.selfish
-                    || about.closed_before
-                    || broken
-                    || closing
-                    || about.injected.servers_hurt > 0
-                    || draining
-                    || cut_off
-                    || tight.times
-                    || tight.memory
-                    || tight.connections
-                    || !about.sent;
+                let excused = lost_for_a_reason(record, about, tight) || closing || draining || cut_off;
                 if excused { Ok(()) } else { Err("no answer came, and there is no reason for it".to_owned()) }
             }
         };
@@ -393,6 +380,21 @@ fn relayed(record: &Record, attempt: usize, status: u16, complete: bool, len: us
         return Err(format!("complete with {len} bytes of {}", given.len));
     }
     Ok(())
+}
+
+/// A request may end without an answer.
+fn lost_for_a_reason(record: &Record, about: &About, tight: Tight) -> bool {
+    // The head of an answer was queued, and its body turned out to be broken before anything left.
+    let broken = record.given.last().is_some_and(|given| given.wrong.is_some());
+    about.hurt
+        || about.selfish
+        || about.closed_before
+        || broken
+        || about.injected.servers_hurt > 0
+        || tight.times
+        || tight.memory
+        || tight.connections
+        || !about.sent
 }
 
 /// What else is known when ringgate answers itself.

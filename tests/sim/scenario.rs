@@ -158,17 +158,21 @@ impl Scenario {
         let shape = scenario.shape(&mut random, &switches, counts);
         scenario.write_changes(&mut random, &shape);
         scenario.add_servers(&mut random, &switches, counts);
+        scenario.add_clients(&mut random, &switches);
+        scenario
+    }
+
+    fn add_clients(&mut self, random: &mut Random, switches: &Switches<'_>) {
         // Now and then many at once, with little to say each.
         let crowd = switches.small && random.chance(60);
         for _ in 0..if crowd { random.between(15, 30) } else { random.between(1, 7) } {
-            scenario.add_client(&mut random, &switches);
+            self.add_client(random, switches);
         }
         if switches.relay {
             for _ in 0..random.between(1, 3) {
-                scenario.add_raw(&mut random, &switches);
+                self.add_raw(random, switches);
             }
         }
-        scenario
     }
 
     fn shape(&mut self, random: &mut Random, switches: &Switches<'_>, counts: [usize; 2]) -> Shape {
