@@ -150,6 +150,7 @@ pub struct Balancer {
     servers: Box<[Place]>,
     /// Which of a process it is, from 1.
     edition: u64,
+    removed: next::Removed,
 }
 
 impl Balancer {

@@ -308,7 +308,8 @@ impl State {
         while !self.shared.is_taken(number) && clock::now() < until {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let pools = self.shared.edition().config.pools.len();
+        edition.balancer.bar_removed();
+        let pools = edition.config.pools.len();
         (0u32..).take(pools).for_each(|pool| self.shared.wake_vacant(PoolId(pool)));
         Ok(number)
     }

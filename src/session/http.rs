@@ -387,6 +387,9 @@ impl HttpSession {
         if full && !self.front.inbox.is_empty() {
             return false;
         }
+        if cx.behind && !self.front.inbox.is_empty() {
+            return false;
+        }
         let Some(mut chunk) = self.front.inbox.pop() else {
             return self.front.is_eof() && self.leave(cx);
         };

@@ -174,6 +174,8 @@ pub struct Cx<'a> {
     pub chance: u64,
     /// The process is stopping.
     pub draining: bool,
+    /// A newer configuration is at work: no request is begun before the session has gone over to it.
+    pub behind: bool,
     /// Set by the session when it could not go on for want of a page; it is ticked when pages are back.
     pub starved: bool,
 }

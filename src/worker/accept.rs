@@ -102,11 +102,11 @@ impl<I: Io> Worker<I> {
             let id = ListenerId(at);
             let here =
                 |door: &OpenDoor| door.edition == slot && door.listener == id && door.closing.is_none();
-            if self.accept.doors.iter().any(here) {
-                continue;
-            }
+            let is_here = self.accept.doors.iter().any(here);
+            // Sockets that were opened although one is here: an edition in between had no such listener, and this worker
+            // did not see it. Clients may wait at them already.
             let opened = edition.take_doors(self.id, id);
-            if opened.is_empty() {
+            if opened.is_empty() && !is_here {
                 let ring = self.accept.add(slot, id);
                 self.io.listen(ring, &listener.address, &edition::options(listener))?;
             }
@@ -211,6 +211,7 @@ impl<I: Io> Worker<I> {
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || door.closing.is_some(),
+            behind: false,
             starved: false,
         };
         cx.counters.add(Count::Accepted, 1);
@@ -221,18 +222,22 @@ impl<I: Io> Worker<I> {
         self.owners.set(sock, Owner::Session(id, crate::session::Leg::Front));
         edition.meters.listener(door.listener).enter(self.id);
         self.editions.enter(door.edition);
+        let retires = if door.closing.is_some() { self.now + config.limits.drain } else { Moment::NEVER };
         self.sessions.insert(Entry {
             session,
             edition: door.edition,
             listener: door.listener,
             since: self.now,
-            retires: if door.closing.is_some() { self.now + config.limits.drain } else { Moment::NEVER },
+            retires,
             front: Some(sock),
             back: None,
             armed: Moment::NEVER,
             starved: false,
             counted: counted.filter(|_| !refuse),
         });
+        if retires.is_set() {
+            self.retire(id, retires);
+        }
         if !self.accesses.is_empty() {
             self.note_accesses(door.edition);
         }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Moment;
 use crate::counters::Count;
 use crate::ids::SessionId;
 use crate::ring::Io;
@@ -45,12 +46,12 @@ impl<I: Io> Worker<I> {
         self.resume_accepting();
     }
 
-    /// Has a session live by the current edition, or begins to end it.
-    pub(super) fn follow(&mut self, id: SessionId) {
-        let Some(entry) = self.sessions.get_mut(id) else { return };
-        let Some(moves) = self.editions.moves(entry.edition) else { return };
+    /// Has a session live by the current edition, or begins to end it. True if it has gone over.
+    pub(super) fn follow(&mut self, id: SessionId) -> bool {
+        let Some(entry) = self.sessions.get_mut(id) else { return false };
+        let Some(moves) = self.editions.moves(entry.edition) else { return false };
         if entry.retires.is_set() {
-            return;
+            return false;
         }
         let followed = match moves.listener(entry.listener) {
             Some(listener) => (entry.session.follow(moves), listener),
@@ -62,17 +63,24 @@ impl<I: Io> Worker<I> {
                 (entry.edition, entry.listener) = (current, listener);
                 self.editions.enter(current);
                 self.editions.leave(old);
+                return true;
             }
             (Followed::Later, _) => {}
             (Followed::Never, _) => {
                 let time = self.shared.edition().config.limits.drain;
                 let at = self.now + time;
                 entry.retires = at;
-                let place = self.retiring.partition_point(|(other, _)| *other <= at);
-                self.retiring.insert(place, (at, id));
+                self.retire(id, at);
                 self.pending.push_back((id, Event::Drain));
             }
         }
+        false
+    }
+
+    /// Has a session end at `at` at the latest.
+    pub(super) fn retire(&mut self, id: SessionId, at: Moment) {
+        let place = self.retiring.partition_point(|(other, _)| *other <= at);
+        self.retiring.insert(place, (at, id));
     }
 
     /// Ends the sessions whose time is over, and forgets old editions.

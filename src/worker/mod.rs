@@ -66,7 +66,7 @@ pub struct Worker<I: Io> {
     /// Sessions with a server connection.
     servers_in_use: usize,
     /// Connects that found no descriptor free, while some are about to be.
-    late: Vec<(SessionId, Leg, ServerId)>,
+    late: Vec<(SessionId, Leg)>,
     accept: accept::Accept,
     drain: drain::Drain,
 }
@@ -309,6 +309,7 @@ impl<I: Io> Worker<I> {
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || entry.retires.is_set(),
+            behind: slot != self.editions.current() && !entry.retires.is_set(),
             starved: false,
         };
         entry.session.on(event, &mut cx);
@@ -348,8 +349,9 @@ impl<I: Io> Worker<I> {
         self.ops = ops;
         if over {
             self.end_session(id);
-        } else if !stays {
-            self.follow(id);
+        } else if !stays && self.follow(id) {
+            // The next request may have come already.
+            self.pending.push_back((id, Event::Tick));
         }
     }
 
@@ -414,7 +416,7 @@ impl<I: Io> Worker<I> {
                 if errno.is_out_of_descriptors()
                     && (self.close_oldest_idle() || self.owners.closing() > 0) =>
             {
-                self.late.push((id, leg, server));
+                self.late.push((id, leg));
             }
             Err(errno) => self.pending.push_back((id, Event::Refused(leg, errno))),
         }
@@ -422,8 +424,9 @@ impl<I: Io> Worker<I> {
 
     /// Tries the connects again that found no descriptor: one for each that was closed meanwhile.
     fn connect_late(&mut self) {
-        for (id, leg, server) in std::mem::take(&mut self.late) {
-            if self.sessions.get(id).is_some() {
+        for (id, leg) in std::mem::take(&mut self.late) {
+            // The session may have gone over to another edition: only it knows its server's id there.
+            if let Some(server) = self.sessions.get(id).and_then(|entry| entry.session.about().server) {
                 self.connect(id, leg, server, Reuse::Never);
             }
         }
@@ -562,7 +565,7 @@ impl<I: Io> Worker<I> {
     }
 
     fn take_sock(&mut self, id: SessionId, leg: Leg) -> Option<SockId> {
-        self.late.retain(|(session, late, _)| (*session, *late) != (id, leg));
+        self.late.retain(|late| *late != (id, leg));
         let sock = self.sock_of(id, leg)?;
         let entry = self.sessions.get_mut(id)?;
         match leg {

@@ -386,6 +386,11 @@ impl Client {
         self.ledger.borrow_mut().judge(answer.id, outcome, &about);
     }
 
+    /// The listener that it came by was closed at some time.
+    fn is_unlistened(&self) -> bool {
+        self.ledger.borrow().unlistened.contains(&self.script.to)
+    }
+
     fn about(&self, id: usize, io: &ActorIo<'_>) -> About {
         About {
             hurt: self.conn.is_some_and(|conn| io.hurt(conn)),
@@ -395,6 +400,7 @@ impl Client {
             bad_body: matches!(self.script.manner, Manner::BadBody) && self.cut_id == Some(id),
             sent: self.script.asks[..self.sent].contains(&id),
             first: self.connected && self.script.asks.first() == Some(&id),
+            unlistened: self.is_unlistened(),
             injected: io.injected(),
         }
     }
@@ -466,7 +472,8 @@ impl Client {
             let about = self.about(usize::MAX, io);
             let ledger = self.ledger.borrow();
             let given = self.waiting.front().and_then(|id| ledger.records[*id].given.last());
-            let excused = ledger.draining || given.is_some_and(|given| given.wrong.is_some());
+            let excused =
+                ledger.draining || about.unlistened || given.is_some_and(|given| given.wrong.is_some());
             drop(ledger);
             if !about.hurt && !about.selfish && about.injected.servers_hurt == 0 && !excused {
                 let rest = String::from_utf8_lossy(self.reader.rest()).into_owned();
@@ -483,8 +490,13 @@ impl Client {
         let about = self.about(usize::MAX, io);
         let ledger = self.ledger.borrow();
         let tight = ledger.tight;
-        let excused =
-            about.hurt || self.closed || ledger.draining || tight.memory || tight.times || tight.connections;
+        let excused = about.hurt
+            || self.closed
+            || ledger.draining
+            || about.unlistened
+            || tight.memory
+            || tight.times
+            || tight.connections;
         drop(ledger);
         if !excused {
             self.fail("garbage got no answer");
@@ -575,7 +587,7 @@ impl Actor for Client {
                 self.conn_reset(io);
             }
             Happening::Refused(..) => {
-                let excused = self.ledger.borrow().draining;
+                let excused = self.ledger.borrow().draining || self.is_unlistened();
                 if !excused {
                     self.fail("the connection was refused");
                 }

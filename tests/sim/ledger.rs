@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringgate::net::Address;
 use ringgate::ring::sim::Injected;
 
 /// A request's body.
@@ -187,6 +188,8 @@ pub struct About {
     pub first: bool,
     /// The framing of its body was broken on purpose.
     pub bad_body: bool,
+    /// The listener of its connection was closed at some time.
+    pub unlistened: bool,
     pub injected: Injected,
 }
 
@@ -224,6 +227,16 @@ pub struct Ledger {
     pub calm: bool,
     /// Clients come with TLS.
     pub tls: bool,
+    /// Another configuration was published, or an order for a server given.
+    pub changed: bool,
+    /// Listeners that were closed at some time.
+    pub unlistened: Vec<Address>,
+    /// The second host had no route at some time.
+    pub unrouted: bool,
+    /// Nobody could be used at some time for the first host, the second, or the relay.
+    pub starved: [bool; 3],
+    /// A server or pool was removed for these.
+    pub uprooted: [bool; 3],
     /// Servers of each pool.
     pub pool_sizes: [usize; 2],
 }
@@ -282,7 +295,15 @@ impl Ledger {
         }
         // A drain without hurry cuts nothing.
         let (tight, wrongs, draining) = (self.tight, self.wrongs, self.draining && !self.calm);
-        let closing = self.draining && !about.first;
+        let closing = (self.draining || about.unlistened) && !about.first;
+        // Whoever came by a closed listener has the time of a drain.
+        let retired = about.unlistened && !self.calm;
+        let host = usize::from(record.ask.host != "one.test");
+        // A tunnel to a server that was removed, too.
+        let cut_off = retired || record.ask.upgrade && self.uprooted[host] && !self.calm;
+        let starved = self.starved[host];
+        let unrouted = self.unrouted && host == 1;
+        let changed = self.changed;
         let restarts = self.restarts > 0;
         let verdict = match outcome {
             Outcome::Relayed { attempt, status, complete, len } => {
@@ -300,35 +321,34 @@ impl Ledger {
                         || about.selfish
                         || about.injected.servers_hurt > 0
                         || draining
+                        || cut_off
                         || slow;
                     if excused { Ok(()) } else { Err("an answer was cut without a reason".to_owned()) }
                 })
             }
             Outcome::Own { status, complete } => {
                 self.tally.own += 1;
-                let excused = complete || about.hurt || about.selfish || tight.times || draining;
-                let servers = self.pool_sizes[usize::from(record.ask.host != "one.test")];
+                let excused = complete || about.hurt || about.selfish || tight.times || draining || retired;
+                let servers = self.pool_sizes[host];
                 let attempts_max = self.attempts_max;
-                let around = Around { tight, wrongs: wrongs > 0, restarts, draining, attempts_max, servers };
+                let around = Around {
+                    tight,
+                    wrongs: wrongs > 0,
+                    restarts,
+                    draining,
+                    attempts_max,
+                    servers,
+                    changed,
+                    starved,
+                    unrouted,
+                };
                 own(record, status, &around, about).and_then(|()| {
                     if excused { Ok(()) } else { Err("ringgate's own answer was cut".to_owned()) }
                 })
             }
             Outcome::Lost => {
                 self.tally.lost += 1;
-                // The head of an answer was queued, and its body turned out to be broken before anything left.
-                let broken = record.given.last().is_some_and(|given| given.wrong.is_some());
-                let excused = about.hurt
-                    || about.selfish
-                    || about.closed_before
-                    || broken
-                    || closing
-                    || about.injected.servers_hurt > 0
-                    || draining
-                    || tight.times
-                    || tight.memory
-                    || tight.connections
-                    || !about.sent;
+                let excused = lost_for_a_reason(record, about, tight) || closing || draining || cut_off;
                 if excused { Ok(()) } else { Err("no answer came, and there is no reason for it".to_owned()) }
             }
         };
@@ -362,6 +382,21 @@ fn relayed(record: &Record, attempt: usize, status: u16, complete: bool, len: us
     Ok(())
 }
 
+/// A request may end without an answer.
+fn lost_for_a_reason(record: &Record, about: &About, tight: Tight) -> bool {
+    // The head of an answer was queued, and its body turned out to be broken before anything left.
+    let broken = record.given.last().is_some_and(|given| given.wrong.is_some());
+    about.hurt
+        || about.selfish
+        || about.closed_before
+        || broken
+        || about.injected.servers_hurt > 0
+        || tight.times
+        || tight.memory
+        || tight.connections
+        || !about.sent
+}
+
 /// What else is known when ringgate answers itself.
 struct Around {
     tight: Tight,
@@ -370,6 +405,9 @@ struct Around {
     draining: bool,
     attempts_max: usize,
     servers: usize,
+    changed: bool,
+    starved: bool,
+    unrouted: bool,
 }
 
 fn own(record: &Record, status: u16, around: &Around, about: &About) -> Result<(), String> {
@@ -382,6 +420,7 @@ fn own(record: &Record, status: u16, around: &Around, about: &About) -> Result<(
         && !network
         && tight == Tight::default()
         && !draining
+        && !around.changed
         && could_retry(record, around)
     {
         return Err(format!("ringgate answered {status} and could have tried another server"));
@@ -389,8 +428,17 @@ fn own(record: &Record, status: u16, around: &Around, about: &About) -> Result<(
     let allowed = match status {
         408 => about.selfish || about.hurt || tight.times || tight.memory,
         502 => wrong_here || network || stale,
-        503 => tight.queue || tight.memory || tight.connections || draining || wrongs || network,
+        503 => {
+            around.starved
+                || tight.queue
+                || tight.memory
+                || tight.connections
+                || draining
+                || wrongs
+                || network
+        }
         504 => wrong_here || network || tight.times || tight.memory,
+        404 if around.unrouted => true,
         429 => tight.connections,
         400 => about.bad_body || ask.own == Some(400),
         _ => ask.own == Some(status),

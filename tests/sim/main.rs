@@ -14,6 +14,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod answer;
+mod changes;
 mod client;
 mod ledger;
 mod message;
@@ -25,6 +26,7 @@ mod scenario;
 mod script;
 mod secure;
 mod server;
+mod shape;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

@@ -68,10 +68,13 @@ impl Raw {
         let ledger = self.ledger.borrow();
         let (tight, draining) = (ledger.tight, ledger.draining);
         let restarts = ledger.restarts > 0;
+        let cut_off = !ledger.calm && (ledger.unlistened.contains(&self.script.to) || ledger.uprooted[2]);
+        let changed = cut_off || ledger.starved[2];
         drop(ledger);
         let excused = io.hurt(conn)
             || io.injected().at_servers()
             || draining
+            || changed
             || restarts
             || tight.memory
             || tight.times
@@ -108,7 +111,10 @@ impl Actor for Raw {
             Happening::Eof(conn) => self.ended(conn, true, io),
             Happening::Reset(conn, _) => self.ended(conn, false, io),
             Happening::Refused(..) => {
-                if !self.ledger.borrow().draining {
+                let ledger = self.ledger.borrow();
+                let excused = ledger.draining || ledger.unlistened.contains(&self.script.to);
+                drop(ledger);
+                if !excused {
                     self.fail("the connection was refused");
                 }
                 self.over = true;

@@ -16,6 +16,7 @@ use ringgate::worker::Worker;
 use ringgate::worker::edition::{Doors, Edition};
 use ringgate::worker::shared::{Orders, Shared};
 
+use crate::changes::Changes;
 use crate::client::Client;
 use crate::ledger::{Ledger, Record, Shared as SharedLedger, Tally};
 use crate::raw::Raw;
@@ -28,11 +29,15 @@ const TIME_MAX: Duration = Duration::from_secs(20_000);
 /// Turns that no run needs: a worker that spins is found by this.
 const TURNS_MAX: u64 = 2_000_000;
 
+/// For so long an edition may be held after its last session: its listeners are closing.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
+
 struct Run {
     world: World,
     ledger: SharedLedger,
     shared: Arc<Shared>,
     workers: Vec<Option<Worker<Sim>>>,
+    changes: Changes,
     random: Random,
 }
 
@@ -78,7 +83,8 @@ pub fn run(seed: u64, trace: bool, material: &Material) -> Result<Tally, String>
         worker.listen().map_err(|error| error.to_string())?;
         workers.push(Some(worker));
     }
-    let mut run = Run { world, ledger, shared, workers, random: Random::new(seed ^ 0xd1ce) };
+    let changes = Changes::new(&world, &scenario.changes, seed.is_multiple_of(2));
+    let mut run = Run { world, ledger, shared, workers, changes, random: Random::new(seed ^ 0xd1ce) };
     run.populate(&scenario);
     let turns = run.go(&scenario)?;
     let mut tally = run.ledger.borrow().tally.clone();
@@ -122,19 +128,25 @@ impl Run {
         self.world.look_at(drain_at.min(start + TIME_MAX + Duration::from_secs(1)));
         self.world.look_when_finished();
         let mut ordered: Option<Moment> = None;
+        let mut settles = None;
         let mut turns = 0;
         while self.workers.iter().any(Option::is_some) {
             self.step()?;
             turns += 1;
             self.world.take_look();
             let now = self.world.now();
-            if ordered.is_none() && (now >= drain_at || self.world.busy() == 0) {
+            if ordered.is_none() {
+                self.changes.run(&self.world, &self.shared, &mut self.ledger.borrow_mut())?;
+            }
+            if ordered.is_none() && (now >= drain_at || self.is_settled(&mut settles)?) {
                 ordered = Some(now);
                 self.ledger.borrow_mut().draining = true;
                 self.world.trace(|| "ORDER to stop".to_owned());
                 self.world.look_at(now + scenario.drain_time + Duration::from_secs(121));
                 let orders = if scenario.kill && scenario.mood != Mood::Calm && now >= drain_at {
                     Orders::Kill
+                } else if scenario.leave {
+                    Orders::Leave
                 } else {
                     Orders::Drain
                 };
@@ -156,6 +168,29 @@ impl Run {
         self.failures()?;
         self.check_end()?;
         Ok(turns)
+    }
+
+    /// True when everybody is finished for so long that no worker needs an old edition any more.
+    fn is_settled(&self, settles: &mut Option<Moment>) -> Result<bool, String> {
+        if self.world.busy() > 0 {
+            return Ok(false);
+        }
+        let now = self.world.now();
+        let at = self.changes.last() + SETTLE_TIME;
+        if now < at {
+            if settles.replace(at) != Some(at) {
+                self.world.look_at(at);
+            }
+            return Ok(false);
+        }
+        for (number, worker) in self.workers.iter().enumerate() {
+            let Some(worker) = worker else { continue };
+            let (held, sessions) = (worker.editions(), worker.sessions());
+            if held > 1 + sessions {
+                return Err(format!("worker {number} holds {held} editions for {sessions} sessions"));
+            }
+        }
+        Ok(true)
     }
 
     /// One turn of one worker.
@@ -202,11 +237,12 @@ impl Run {
         Ok(())
     }
 
-    fn check_end(&self) -> Result<(), String> {
+    fn check_end(&mut self) -> Result<(), String> {
         let ledger = self.ledger.borrow();
         if let Some(at) = ledger.records.iter().position(|record| record.outcome.is_none()) {
             return Err(format!("request {at} never ended: {:?}", ledger.records[at]));
         }
+        self.changes.check_end(&self.shared)?;
         for view in self.shared.edition().balancer.servers() {
             if view.in_flight != 0 {
                 return Err(format!("a claim was not given back: {view:?}"));

@@ -1,6 +1,5 @@
 //! What one seed means: a configuration, servers, clients with their requests, and faults.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +7,13 @@ use std::time::Duration;
 use ringgate::net::Address;
 use ringgate::ring::sim::{Faults, Pace, Random};
 
+use crate::changes::Change;
 use crate::ledger::{Ask, AskBody, Framing, Plan, Tight, Wrong};
 use crate::raw::RawScript;
 use crate::script::{Manner, Script};
 use crate::secure::Material;
 use crate::server::Habits;
+use crate::shape::{PoolShape, ServerShape, Shape};
 
 /// How bad the world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Scenario {
     pub mood: Mood,
     pub faults: Faults,
     pub config: String,
+    /// What is changed meanwhile, and when.
+    pub changes: Vec<(Duration, Change)>,
     pub workers: usize,
     pub pages: usize,
     pub tight: Tight,
@@ -45,6 +48,8 @@ pub struct Scenario {
     pub drain_time: Duration,
     /// The order is to end at once.
     pub kill: bool,
+    /// The order is to leave the listening sockets to another process.
+    pub leave: bool,
     /// Requests at a time that each server may get; 0 is no limit.
     places: [[usize; 3]; 2],
     pub pool_sizes: [usize; 2],
@@ -54,7 +59,12 @@ pub struct Scenario {
 }
 
 const FRONT: u16 = 80;
+const SECOND: u16 = 81;
 const RELAY: u16 = 5432;
+const POOLS: [&str; 4] = ["one", "two", "other", "raw"];
+/// Another pool for the first host.
+const OTHER: usize = 2;
+const RAW: usize = 3;
 const BODY_MAX: usize = 300_000;
 const HOSTS: [&str; 2] = ["one.test", "two.test:8080"];
 const SIZES: [usize; 17] =
@@ -123,6 +133,7 @@ impl Scenario {
             mood,
             faults,
             config: String::new(),
+            changes: Vec::new(),
             workers,
             pages: if tight.memory { random.pick(&[16, 24, 48, 100]) } else { 800 },
             tight,
@@ -137,128 +148,140 @@ impl Scenario {
                 _ => Duration::from_millis(random.pick(&[30_000, 1000, 10])),
             },
             kill: random.chance(200),
+            leave: random.chance(200),
             places,
             pool_sizes: counts,
             tls: switches.tls_in,
             spread: Duration::from_millis(random.pick(&[0, 5, 100, 3000])),
         };
-        scenario.write_config(&mut random, &switches, counts);
+        scenario.plan_changes(&mut random);
+        let shape = scenario.shape(&mut random, &switches, counts);
+        scenario.write_changes(&mut random, &shape);
         scenario.add_servers(&mut random, &switches, counts);
-        // Now and then many at once, with little to say each.
-        let crowd = switches.small && random.chance(60);
-        for _ in 0..if crowd { random.between(15, 30) } else { random.between(1, 7) } {
-            scenario.add_client(&mut random, &switches);
-        }
-        if switches.relay {
-            for _ in 0..random.between(1, 3) {
-                scenario.add_raw(&mut random, &switches);
-            }
-        }
+        scenario.add_clients(&mut random, &switches);
         scenario
     }
 
-    fn write_config(&mut self, random: &mut Random, switches: &Switches<'_>, counts: [usize; 2]) {
-        let mut out = String::new();
-        let tight = self.tight;
-        let accept = "proxy_protocol = true\ntrusted_proxies = [\"10.9.0.0/16\"]\n";
-        let accept = if switches.proxy_in { accept } else { "" };
-        let times = "timeouts = { handshake = \"2s\", head = \"2s\", idle = \"3s\", progress = \"2s\", tunnel = \"5s\" }\n";
-        let times = if tight.times { times } else { "" };
-        let requests = if tight.connections { ", requests = 2" } else { "" };
-        let limits = format!("limits = {{ body = \"{BODY_MAX}B\"{requests} }}\n");
-        let site = switches.material.site();
-        let tls = if switches.tls_in {
-            format!("certificates = [\"{}\"]\n", site.display())
-        } else {
-            String::new()
-        };
-        let _ = write!(
-            out,
-            "[http.front]\nlisten = [\"10.0.0.1:{FRONT}\"]\nroutes = [\n  {{ host = \"one.test\", path = \"/fixed\", answer = {{ status = 418, text = \"fixed\" }} }},\n  {{ host = \"one.test\", path = \"/moved\", redirect = {{ to = \"https://other.test\", status = 308 }} }},\n  {{ host = \"one.test\", pool = \"one\" }},\n  {{ host = \"two.test\", pool = \"two\" }},\n]\n{accept}{times}{limits}{tls}\n"
-        );
+    fn add_clients(&mut self, random: &mut Random, switches: &Switches<'_>) {
+        // Now and then many at once, with little to say each.
+        let crowd = switches.small && random.chance(60);
+        for _ in 0..if crowd { random.between(15, 30) } else { random.between(1, 7) } {
+            self.add_client(random, switches);
+        }
         if switches.relay {
-            let idle = if tight.times { "timeouts = { idle = \"5s\", handshake = \"2s\" }\n" } else { "" };
-            let _ =
-                write!(out, "[tcp.relay]\nlisten = [\"10.0.0.1:{RELAY}\"]\npool = \"raw\"\n{accept}{idle}\n");
-        }
-        let attempts = random.between(1, 4);
-        self.attempts_max = attempts;
-        for (pool, name) in ["one", "two", "raw"].into_iter().enumerate() {
-            if pool == 2 && !switches.relay {
-                continue;
+            for _ in 0..random.between(1, 3) {
+                self.add_raw(random, switches);
             }
-            let count = counts.get(pool).copied().unwrap_or(1);
-            let balance = random.pick(&["round-robin", "least-connections", "ip-hash", "random-two"]);
-            let _ = write!(out, "[pool.{name}]\nbalance = \"{balance}\"\nattempts = {attempts}\n");
-            self.write_pool(&mut out, random, switches, pool, count);
         }
-        if tight.connections {
-            let (most, each) = (random.between(1, 4), random.between(0, 2));
-            let _ = write!(out, "[limits]\nconnections_max = {most}\nconnections_per_client_max = {each}\n");
-        } else {
-            out += "[limits]\n";
-        }
-        let _ = writeln!(out, "drain = \"{}ms\"", self.drain_time.as_millis());
-        self.config = out;
     }
 
-    fn write_pool(
-        &self,
-        out: &mut String,
-        random: &mut Random,
-        switches: &Switches<'_>,
-        pool: usize,
-        count: usize,
-    ) {
-        let tight = self.tight;
-        if let Some(version) = switches.proxy_out.get(pool).copied().flatten() {
-            let _ = writeln!(out, "proxy_protocol = \"{version}\"");
-        }
-        if switches.tls_out.get(pool) == Some(&true) {
-            let ca = switches.material.ca();
-            let _ = writeln!(out, "tls = {{ ca = \"{}\", server_name = \"one.test\" }}", ca.display());
-        }
-        if random.chance(100) {
-            *out += "keep_alive = false\n";
-        }
-        if random.chance(100) {
-            *out += "idle_connections = 1\n";
-        }
-        if self.mood == Mood::Calm {
-            *out += "queue = { max = 1000, timeout = \"1000s\" }\n";
-        }
-        if tight.queue {
-            let (most, time) = (random.pick(&[0, 1, 3, 100]), random.pick(&[50, 1000, 20_000]));
-            let _ = writeln!(out, "queue = {{ max = {most}, timeout = \"{time}ms\" }}");
-        }
-        if tight.times {
-            *out +=
-                "timeouts = { connect = \"500ms\", first_byte = \"2s\", progress = \"2s\", idle = \"1s\" }\n";
-        }
-        *out += "servers = [\n";
-        for at in 0..count {
-            let _ = write!(out, "  {{ address = \"{}\"", server_address(pool, at));
-            match self.places.get(pool) {
-                Some(places) if places[at] > 0 => drop(write!(out, ", connections = {}", places[at])),
-                _ => {}
+    fn shape(&mut self, random: &mut Random, switches: &Switches<'_>, counts: [usize; 2]) -> Shape {
+        let attempts = random.between(1, 4);
+        self.attempts_max = attempts;
+        let mut pools = Vec::new();
+        for (pool, name) in POOLS.into_iter().enumerate() {
+            if pool == RAW && !switches.relay {
+                continue;
             }
-            if at > 0 && random.chance(200) {
-                *out += ", backup = true";
+            let count = counts.get(pool).copied().unwrap_or(2);
+            let mut servers: Vec<ServerShape> = (0..count)
+                .map(|at| ServerShape {
+                    address: server_address(pool, at),
+                    present: at == 0 || self.changes.is_empty() || random.chance(700),
+                    named: false,
+                    weight: random.between(1, 3),
+                    backup: at > 0 && random.chance(200),
+                    places: self.places.get(pool).map_or(0, |places| places[at]),
+                })
+                .collect();
+            if pool == RAW {
+                servers.truncate(if self.changes.is_empty() { 1 } else { 2 });
+            }
+            let mut shape = PoolShape {
+                name,
+                present: pool != OTHER,
+                proxy: switches.proxy_out.get(pool).copied().flatten(),
+                ca: (switches.tls_out.get(pool) == Some(&true)).then(|| switches.material.ca()),
+                balance: "round-robin",
+                attempts,
+                keep_alive: true,
+                few_idle: false,
+                queue: None,
+                seconds: None,
+                servers,
+            };
+            shape.vary(random, self.tight, self.mood == Mood::Calm, attempts);
+            shape.attempts = attempts;
+            pools.push(shape);
+        }
+        let mut shape = Shape {
+            tight: self.tight,
+            calm: self.mood == Mood::Calm,
+            proxy_in: switches.proxy_in,
+            site: switches.tls_in.then(|| switches.material.site()),
+            front: front(FRONT).to_string(),
+            second: front(SECOND).to_string(),
+            second_open: true,
+            relay: switches.relay.then(|| front(RELAY).to_string()),
+            relay_open: switches.relay,
+            two_routed: true,
+            other_routed: false,
+            spare: 0,
+            reversed: false,
+            body: BODY_MAX,
+            requests: 0,
+            seconds: 0,
+            connections: None,
+            drain_ms: self.drain_time.as_millis(),
+            attempts_max: attempts,
+            pools,
+        };
+        shape.vary(random);
+        shape
+    }
+
+    /// What is changed while the run goes on: times only, at first.
+    fn plan_changes(&mut self, random: &mut Random) {
+        if random.chance(400) {
+            return;
+        }
+        let longest = Duration::from_millis(random.pick(&[5, 100, 1000, 4000]));
+        let mut times: Vec<Duration> =
+            (0..random.between(1, 8)).map(|_| random.time(Duration::ZERO, longest)).collect();
+        times.sort();
+        let kind = |random: &mut Random| {
+            if random.chance(300) {
+                Change::Admin(random.below(u64::MAX))
             } else {
-                let _ = write!(out, ", weight = {}", random.between(1, 3));
+                Change::Reload(String::new(), random.chance(850))
             }
-            *out += " },\n";
+        };
+        self.changes = times.into_iter().map(|time| (time, kind(random))).collect();
+    }
+
+    /// Each edition is a step on from the one before.
+    fn write_changes(&mut self, random: &mut Random, shape: &Shape) {
+        self.config = shape.text();
+        let mut shape = shape.clone();
+        for (_, change) in &mut self.changes {
+            if let Change::Reload(text, _) = change {
+                shape.change(random);
+                *text = shape.text();
+            }
         }
-        *out += "]\n\n";
     }
 
     fn add_servers(&mut self, random: &mut Random, switches: &Switches<'_>, counts: [usize; 2]) {
-        let pools = if switches.relay { 3 } else { 2 };
-        for pool in 0..pools {
-            for at in 0..counts.get(pool).copied().unwrap_or(1) {
+        let changes = !self.changes.is_empty();
+        for pool in 0..POOLS.len() {
+            if pool == RAW && !switches.relay || pool == OTHER && !changes {
+                continue;
+            }
+            let spare = if changes { 2 } else { 1 };
+            for at in 0..counts.get(pool).copied().unwrap_or(spare) {
                 let habits = Habits {
                     address: server_address(pool, at),
-                    host: HOSTS.get(pool).copied(),
+                    host: HOSTS.get(if pool == OTHER { 0 } else { pool }).copied(),
                     expects_proxy: switches.proxy_out.get(pool).copied().flatten().is_some(),
                     tls: (switches.tls_out.get(pool) == Some(&true)).then(|| switches.material.server()),
                     // Where connections break, ringgate may know earlier than the server.
@@ -267,7 +290,7 @@ impl Scenario {
                         .get(pool)
                         .map(|places| places[at])
                         .filter(|places| *places > 0 && self.mood == Mood::Calm),
-                    echoes: pool == 2,
+                    echoes: pool == RAW,
                     closes_idle: self
                         .tight
                         .stale
@@ -302,7 +325,7 @@ impl Scenario {
         let drips = matches!(manner, Manner::DripsHead | Manner::DripsBody);
         let announced = switches.proxy_in && !matches!(manner, Manner::Unannounced);
         self.clients.push(Script {
-            to: front(FRONT),
+            to: front(if self.changes.is_empty() { FRONT } else { random.pick(&[FRONT, FRONT, SECOND]) }),
             from: source(9),
             proxied: announced.then(|| (source(77), random.coin())),
             tls: (switches.tls_in && !matches!(manner, Manner::PlainOnTls))

@@ -44,9 +44,32 @@ fn a_server_that_is_gone_gets_nothing_through_the_old_balancer() {
     let mut new = config(Balance::RoundRobin, 0, &[PLAIN]);
     new.servers[0].name = "other".into();
     let after = Balancer::next(Some((&old, &before)), &new);
+    assert_eq!(visits(&before, 0, 2), "ab", "a worker has not gone over yet");
+    after.bar_removed();
     assert!(before.servers().all(|view| view.admin == Admin::Gone), "another name is another server");
     assert!(matches!(before.pick(POOL, &key(0)), Pick::None));
     assert_eq!(visits(&after, 0, 3), "aaa");
+}
+
+#[test]
+fn a_server_that_comes_back_is_the_same_while_somebody_uses_it() {
+    let (old, first) = at_work(1, &[(1, false, 1)]);
+    let held = claim(first.pick(POOL, &key(0)));
+    assert_eq!(first.enqueue(POOL, waiter(1), at_ms(0)), Ok(None));
+    let none = Config::default();
+    let second = Balancer::next(Some((&old, &first)), &none);
+    second.bar_removed();
+    let third = Balancer::next(Some((&none, &second)), &none);
+    let last = Balancer::next(Some((&none, &third)), &old);
+    assert_eq!((in_flight(&last), last.waiting(POOL)), (vec![1], 1));
+    assert_eq!(last.release(held), Some(waiter(1)), "given back through the newest");
+    assert_eq!((in_flight(&first), in_flight(&last)), (vec![0], vec![0]));
+
+    let second = Balancer::next(Some((&old, &last)), &none);
+    second.bar_removed();
+    drop((first, last));
+    let last = Balancer::next(Some((&none, &second)), &old);
+    assert_eq!(last.waiting(POOL), 0, "nobody used it: it begins anew");
 }
 
 #[test]

@@ -47,6 +47,7 @@ impl Pair {
             date: "",
             chance: 0,
             draining: false,
+            behind: false,
             starved: false,
         };
         self.ends[at].pump(Leg::Front, true, &mut cx);

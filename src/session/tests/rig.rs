@@ -185,6 +185,7 @@ impl Rig {
             date: "Sun, 06 Nov 1994 08:49:37 GMT",
             chance: 3,
             draining: self.draining,
+            behind: false,
             starved: false,
         };
         act(&mut session, &mut cx);
