@@ -186,6 +186,7 @@ fn relay(response: &Response, method: Method, options: u8) {
         connection: if close { Connection::Close } else { Connection::KeepAlive },
         framing,
         date: Some("Sun, 06 Nov 1994 08:49:37 GMT"),
+        extra: &[],
     };
     let rules = rules(options & 128 != 0);
     let mut out = vec![0; 16 * 1024];

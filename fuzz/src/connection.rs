@@ -318,9 +318,11 @@ impl Pair {
             counters: &SHARED.counters,
             pool: &mut self.pool,
             ops: &mut ops,
+            accesses: &mut Vec::new(),
             date: "",
             chance: 0,
             draining: false,
+            behind: false,
             starved: false,
         };
         end.conn.pump(Leg::Front, listen, &mut cx);

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use ringgate::access::Access;
 use ringgate::balance::Balancer;
 use ringgate::buf::{Chain, Chunk, Page, Pool};
 use ringgate::clock::Moment;
@@ -120,6 +121,8 @@ pub struct Worker<'c> {
     mail: VecDeque<SessionId>,
     /// Pages that somebody else uses.
     hoard: Vec<Page>,
+    /// Records of what the last event ended.
+    accesses: Vec<Access>,
     chance: u64,
     /// Somebody talked nonsense: marks prove nothing any more.
     pub is_muddy: bool,
@@ -144,6 +147,7 @@ impl<'c> Worker<'c> {
             pending: VecDeque::new(),
             mail: VecDeque::new(),
             hoard: Vec::new(),
+            accesses: Vec::new(),
             chance,
             is_muddy: false,
             lengths: HashMap::new(),
@@ -198,6 +202,7 @@ impl<'c> Worker<'c> {
 
     fn cx<'s>(&'s mut self, me: SessionId, ops: &'s mut Vec<Op>) -> Cx<'s> {
         self.chance = self.chance.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.accesses.clear();
         Cx {
             now: self.now,
             worker: WorkerId(me.slot % 2),
@@ -207,9 +212,11 @@ impl<'c> Worker<'c> {
             counters: &self.counters,
             pool: &mut self.pool,
             ops,
+            accesses: &mut self.accesses,
             date: "Sun, 06 Nov 1994 08:49:37 GMT",
             chance: self.chance,
             draining: self.draining,
+            behind: false,
             starved: false,
         }
     }
