@@ -117,7 +117,9 @@ both_engines! {
         let block = format!("[tcp.a]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\"{}\"]\n", server.address);
         let mut gate = Ringgate::start(engine, &logged(&block, &format!("access = \"file:{}\"", path.display())));
         for _ in 0..350 {
-            curl(&[&format!("http://{at}/")]);
+            let mut client = TcpStream::connect(at).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            assert!(client.read(&mut [0; 512]).unwrap() > 0);
         }
         eventually("it is said", || gate.running.text().contains("access log: it takes nothing").then_some(()));
         gate.running.signal("TERM");
