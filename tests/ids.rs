@@ -139,14 +139,14 @@ both_engines! {
         std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
         let http = "routes = [ { path = \"/own\", answer = { status = 200, text = \"hi\" } }, { host = \"dead.test\", pool = \"dead\" }, { pool = \"main\" } ]";
         let text = format!(
-            "{}[pool.dead]\nservers = [\"{}\"]\n[admin]\ndebug_token_file = \"{}\"\n[process]\nsandbox = \"off\"\n",
+            "{}[pool.dead]\nservers = [\"{}\"]\n[admin]\nlisten = [\"unix:admin.sock\"]\ndebug_token_file = \"{}\"\n[process]\nsandbox = \"off\"\n",
             site(at, http, "balance = \"least-connections\"", &[server.address]), address(), file.display()
         );
         let gate = Ringgate::start(engine, &text);
         let show = format!("Ringgate-Debug: {TOKEN}\r\n");
         let (answer, head) = ask(at, &server, &show);
         let said = answer.field("Ringgate-Decision").expect(&answer.head);
-        let start = format!("edition=1 route=\"* /\" pool=main server={} balance=least-connections attempts=1 queue_us=", server.address);
+        let start = format!("edition=1 route=\"any host any path\" pool=main server={} balance=least-connections attempts=1 queue_us=", server.address);
         assert!(said.starts_with(&start) && said.ends_with(" reused=false"), "{said}");
         assert!(!head.contains("ringgate-debug") && !head.contains(TOKEN), "{head}");
         for wrong in [&TOKEN[1..], "x", "", &TOKEN.to_uppercase()] {
@@ -155,7 +155,7 @@ both_engines! {
         }
         let mut client = Wire::connect(at);
         let own = client.ask(&format!("GET /own HTTP/1.1\r\nHost: a\r\n{show}\r\n"));
-        assert_eq!(own.field("Ringgate-Decision").unwrap(), "edition=1 route=\"* /own\"");
+        assert_eq!(own.field("Ringgate-Decision").unwrap(), "edition=1 route=\"any host /own and /own/*\"");
         // The next request on the connection showed nothing.
         let next = client.ask("GET /own HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(next.field("Ringgate-Decision").is_none(), "{}", next.head);

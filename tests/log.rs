@@ -117,7 +117,9 @@ both_engines! {
         let block = format!("[tcp.a]\nlisten = [\"{at}\"]\npool = \"main\"\n[pool.main]\nservers = [\"{}\"]\n", server.address);
         let mut gate = Ringgate::start(engine, &logged(&block, &format!("access = \"file:{}\"", path.display())));
         for _ in 0..350 {
-            curl(&[&format!("http://{at}/")]);
+            let mut client = TcpStream::connect(at).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            assert!(client.read(&mut [0; 512]).unwrap() > 0);
         }
         eventually("it is said", || gate.running.text().contains("access log: it takes nothing").then_some(()));
         gate.running.signal("TERM");
@@ -134,6 +136,41 @@ both_engines! {
         let all = lines(&gate.folder().join("access.log"), 1);
         let has = |line: &&Value| line["kind"] == "tcp" && line["status"].is_null() && line["bytes_out"].as_u64() > Some(20);
         assert!(all.iter().find(has).is_some_and(|line| line["server"] == server.address.to_string()), "{all:?}");
+    }
+
+    fn the_standard_output_gets_lines_of_the_blocks_that_log(engine) {
+        let (one, other) = (address(), address());
+        let block = |name: &str, at, more: &str| format!("[http.{name}]\nlisten = [\"{at}\"]\n{more}\nroutes = [ {{ answer = {{ status = 200, text = \"hi\" }} }} ]\n");
+        let blocks = block("loud", one, "") + &block("silent", other, "log = false");
+        let mut gate = Ringgate::start(engine, &logged(&blocks, "access = \"stdout\""));
+        for at in [other, one] {
+            assert_eq!(curl_text(&[&format!("http://{at}/{}", at.port())]), "hi");
+        }
+        gate.running.signal("TERM");
+        gate.running.wait();
+        let text = gate.running.stdout();
+        let all: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert_eq!((all.len(), &all[0]["block"]), (1, &"loud".into()), "{text}");
+    }
+
+    fn the_sandbox_lets_the_log_be_written_rotated_and_opened_again(engine) {
+        let (server, at) = (Server::ok(), address());
+        let site = site(at, "", "", &[server.address]);
+        let log = "access = \"file:access.log\"\nrotate_size = \"5KB\"\nrotate_keep = 1000";
+        let gate = Ringgate::start(engine, &(logged(&site, log) + "[process]\nsandbox = \"on\"\n"));
+        let url = format!("http://{at}/");
+        for turn in 1..=4 {
+            curl_text(&[url.as_str(); 15]);
+            eventually("all lines are written", || (count(gate.folder()) >= turn * 15).then_some(()));
+            if turn == 2 {
+                std::fs::rename(gate.folder().join("access.log"), gate.folder().join("access.log-moved")).unwrap();
+                gate.running.signal("USR1");
+                eventually("it is opened again", || gate.folder().join("access.log").exists().then_some(()));
+            }
+        }
+        assert_eq!(count(gate.folder()), 60);
+        assert!(gate.folder().join("access.log.1").exists(), "{}", gate.running.text());
+        assert!(!gate.running.text().contains("access log"), "{}", gate.running.text());
     }
 
     fn syslog_gets_datagrams(engine) {
