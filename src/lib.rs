@@ -58,6 +58,16 @@
 //! fills, then no receive is asked for, then the kernel's window closes: back-pressure needs no further mechanism. The end
 //! of an answer parks the server's connection and starts the next request, or ends with a reason from [`close`].
 //!
+//! # A change while running, step by step
+//!
+//! A signal, a call of the admin interface, a name that resolves differently, a file that changed -> [`control`], one thread
+//! with an ordinary async runtime. It makes a configuration out of the file, the live settings and the addresses of names,
+//! opens what listens newly, and publishes a [`worker::edition::Edition`]. Each worker takes it over between two turns: the
+//! state of servers and the [`meters`] are shared with the edition before, sessions go over when their exchange allows
+//! it ([`session::moves`]), and those on what was removed end in an orderly way. Everything that can fail is done before an
+//! edition is published. In the other direction a finished exchange leaves an [`access::Access`], which becomes numbers
+//! and, if wanted, a line of the log.
+//!
 //! # Who may import whom
 //!
 //! Downwards only; a test reads the `use crate::` lines and fails on any other edge.
@@ -66,7 +76,7 @@
 //! |---|---|---|
 //! | 0 | [`access`] [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
 //! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
-//! | 2 | [`config`] [`route`] [`balance`] | text -> model, meaning -> choice |
+//! | 2 | [`config`] [`route`] [`balance`] [`meters`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
 //! | 3 | [`tell`] | model -> words for people |
 //! | 4 | [`ring`] (imports layer 0 only) [`sandbox`] | intentions -> kernel; giving up what is not needed |
@@ -75,7 +85,7 @@
 //! | 6 | [`cli`] | the command line |
 //!
 //! [`session`] and [`ring`] do not know each other. [`http`] does not know [`config`]. Nothing below [`worker`] knows
-//! threads. Workers share three things only, in [`worker::shared`]: the configuration, the balancer's atomics, and
+//! threads. Workers share three things only, in [`worker::shared`]: the edition, the balancer's atomics, and
 //! counters that each worker writes for itself.
 
 pub mod access;
@@ -85,7 +95,6 @@ pub mod close;
 pub mod counters;
 pub mod ids;
 pub mod limits;
-pub mod meters;
 pub mod net;
 
 pub mod http;
@@ -94,6 +103,7 @@ pub mod tls;
 
 pub mod balance;
 pub mod config;
+pub mod meters;
 pub mod route;
 
 pub mod session;

@@ -112,7 +112,7 @@ fn forward(request: &Request, options: u8) {
         host_default: "default.example",
         keep_alive: options & 32 != 0,
         upgrade: options & 64 != 0,
-        extra: if options & 1 == 0 { &[] } else { &[("X-Request-Id", Some("a")), ("tracestate", None)] },
+        extra: if options & 64 == 0 { &[] } else { &[("X-Request-Id", Some("a")), ("tracestate", None)] },
     };
     let rules = rules(options & 128 != 0);
     let mut out = vec![0; 16 * 1024];
@@ -186,7 +186,7 @@ fn relay(response: &Response, method: Method, options: u8) {
         connection: if close { Connection::Close } else { Connection::KeepAlive },
         framing,
         date: Some("Sun, 06 Nov 1994 08:49:37 GMT"),
-        extra: &[],
+        extra: if options & 32 == 0 { &[] } else { &[("X-Request-Id", Some("a"))] },
     };
     let rules = rules(options & 128 != 0);
     let mut out = vec![0; 16 * 1024];

@@ -2,7 +2,7 @@
 //!
 //! What goes in: a configuration, orders (from signals, the admin interface, a program that embeds ringgate). What comes
 //! out: editions for the workers, answers for people. It owns: the file's configuration, what was set while running, the
-//! admin listeners. Always true: every change of what is at work is one function ([`state::State::apply`]), and changes
+//! admin listeners. Always true: every change of what is at work is one function (`State::publish`), and changes
 //! come one after the other; the workers never wait for this thread.
 //!
 //! The thread runs tokio on io_uring (tokio-uring) where the workers use io_uring too, else plain tokio.
