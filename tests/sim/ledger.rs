@@ -428,8 +428,10 @@ fn own(record: &Record, status: u16, around: &Around, about: &About) -> Result<(
     let allowed = match status {
         408 => about.selfish || about.hurt || tight.times || tight.memory,
         502 => wrong_here || network || stale,
+        // Who came by a closed listener stays with the configuration that had it, and with its servers.
         503 => {
             around.starved
+                || about.unlistened
                 || tight.queue
                 || tight.memory
                 || tight.connections

@@ -16,6 +16,7 @@
 mod answer;
 mod changes;
 mod client;
+mod closing;
 mod ledger;
 mod message;
 mod pattern;

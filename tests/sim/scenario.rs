@@ -212,6 +212,9 @@ impl Scenario {
             };
             shape.vary(random, self.tight, self.mood == Mood::Calm, attempts);
             shape.attempts = attempts;
+            if let Some(size) = self.pool_sizes.get_mut(pool) {
+                *size = shape.servers.iter().filter(|server| server.present).count();
+            }
             pools.push(shape);
         }
         let mut shape = Shape {
