@@ -64,7 +64,7 @@ fn turn_until(world: &World, worker: &mut Worker<Sim>, at: Duration) {
 fn a_connection_of_a_closed_listener_waits_for_its_place_with_its_edition() {
     let world = World::new(1, Faults::none());
     let (first, second) = ("\"10.0.0.1:80\"", "\"10.0.0.1:81\"");
-    let edition = Edition::first(config(&format!("{first}, {second}")), Doors::default());
+    let edition = Edition::first(config(&format!("{first}, {second}")), 1, Doors::default());
     let shared = Arc::new(Shared::new(edition, 1));
     let mut worker = Worker::new(WorkerId(0), world.host(100), Arc::clone(&shared), 1);
     worker.listen().unwrap();
