@@ -240,15 +240,17 @@ pub const SERVER_NAME_BYTES_MAX: usize = 255;
 /// How often the old process looks whether the new one, which serves already, has ended.
 pub const SUCCESSOR_LOOK_TIME: Duration = Duration::from_millis(500);
 /// A worker hands the lines of its log over when they are so many bytes.
-pub const LOG_BATCH_BYTES: usize = 32 * 1024;
+pub const LOG_BATCH_BYTES: usize = 128 * 1024;
 /// And when the first of them is so old.
 pub const LOG_BATCH_TIME: Duration = Duration::from_millis(100);
 /// Batches of lines that wait to be written. More are dropped and counted.
-pub const LOG_BATCHES_MAX: usize = 128;
+pub const LOG_BATCHES_MAX: usize = 64;
 /// Bytes of a target, field or name that the log shows; the rest is cut off.
 pub const LOG_TEXT_BYTES_MAX: usize = 2048;
 /// Bytes of a line that goes to syslog in one datagram; a longer one is dropped and counted.
 pub const LOG_DATAGRAM_BYTES_MAX: usize = 60 * 1024;
+/// Bytes of one write to a log file.
+pub const LOG_WRITE_BYTES: usize = 64 * 1024;
 /// A destination that takes nothing for so long loses what it was to take.
 pub const LOG_WRITE_TIME: Duration = Duration::from_millis(200);
 /// The end of the process waits this long for the log to be written.

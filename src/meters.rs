@@ -275,6 +275,7 @@ pub struct Meters {
     workers: usize,
     http: Vec<Arc<Meter>>,
     routes: Vec<Vec<Arc<Meter>>>,
+    route_names: Vec<Vec<String>>,
     tcp: Vec<Arc<Meter>>,
     pools: Vec<Arc<Meter>>,
     servers: Vec<Arc<Meter>>,
@@ -311,6 +312,7 @@ impl Meters {
             workers,
             http: list(|config| config.http.iter().map(|one| one.name.clone()).collect(), |one| &one.http, 2),
             routes: (0..config.http.len()).map(routes).collect(),
+            route_names: (0..config.http.len()).map(|at| route_names(config, at)).collect(),
             tcp: list(|config| config.tcp.iter().map(|one| one.name.clone()).collect(), |one| &one.tcp, 2),
             pools: list(
                 |config| config.pools.iter().map(|one| one.name.clone()).collect(),
@@ -349,6 +351,13 @@ impl Meters {
     /// An `[http]` block's.
     pub fn http(&self, id: HttpId) -> &Meter {
         &self.http[id.index()]
+    }
+
+    /// What the route of an exchange is called: host and path.
+    pub fn route_name(&self, access: &Access) -> Option<&str> {
+        let Block::Http(id) = access.block else { return None };
+        let name = self.route_names.get(id.index())?.get(access.route? as usize)?;
+        Some(name)
     }
 
     /// The routes of an `[http]` block, in their order.

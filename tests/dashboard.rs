@@ -269,9 +269,8 @@ fn it_fits_phones_and_desktops() {
         let cut = "[...document.querySelectorAll('button, .value, input')].filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0).map((e) => e.className + e.textContent)";
         assert_eq!(browser.run(cut), json!([]), "{name}: texts that are cut");
         // The longest values too, which a quick server on loopback does not show.
-        let longest = format!(
-            "[...document.querySelectorAll('.row .cell .value')].slice(0, 40).forEach((e) => e.textContent = '1,234/20,000'); {cut}"
-        );
+        let longest = "[...document.querySelectorAll('.row .cell .value')].slice(0, 40).forEach((e) => e.textContent = '1,234/20,000')";
+        let longest = format!("{longest}; {cut}");
         assert_eq!(browser.run(&longest), json!([]), "{name}: the longest values are cut");
         // What a finger must hit is large enough.
         if width < 600 {

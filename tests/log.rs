@@ -64,6 +64,8 @@ both_engines! {
         assert!(time.duration_until(jiff::Timestamp::now()).as_secs() < 60);
         assert_eq!(all[1]["user_agent"], "a\u{fffd}\u{fffd}\tb");
         assert_eq!((&all[2]["status"], &all[2]["end"]), (&400.into(), &"bad_request".into()));
+        assert!(all[2]["bytes_out"].as_u64().unwrap() > 100 && all[2]["route"].is_null(), "answers of our own have bytes: {}", all[2]);
+        assert_eq!(first["route"], "any host, any path");
         assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
         let at = address();
         let text = logged(&site(at, "", "attempts = 1", &[address()]), "access = \"file:access.log\"");
@@ -71,6 +73,7 @@ both_engines! {
         curl(&[&format!("http://{at}/")]);
         let last = lines(&gate.folder().join("access.log"), 1).pop().unwrap();
         assert_eq!(last["status"], 502, "{last}");
+        assert!(last["bytes_out"].as_u64().unwrap() > 100, "{last}");
         assert!(last["end"].as_str().unwrap().starts_with("server_") && last["first_byte_us"].is_null(), "{last}");
     }
 

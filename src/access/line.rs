@@ -15,43 +15,55 @@ pub enum Format {
     Text,
 }
 
-/// Writes names and values behind what is in a buffer.
-#[derive(Debug)]
-pub struct Line<'o> {
-    out: &'o mut Vec<u8>,
-    format: Format,
+/// A name as it stands in a line, with what comes before and after it. Made by [`name!`](crate::access::line::name).
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// In JSON.
+    pub json: &'static str,
+    /// In text.
+    pub text: &'static str,
 }
 
-impl<'o> Line<'o> {
+/// A [`Name`]: one constant to be copied instead of three.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! line_name {
+    ($name:literal) => {
+        $crate::access::line::Name { json: concat!(",\"", $name, "\":"), text: concat!(" ", $name, "=") }
+    };
+}
+pub use line_name as name;
+
+/// Writes names and values behind what is in a buffer. The format is a type, so that each name is a constant of known
+/// length where it is written.
+#[derive(Debug)]
+pub struct Line<'o, const JSON: bool> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o, const JSON: bool> Line<'o, JSON> {
     /// Goes on behind what `out` holds.
-    pub const fn new(out: &'o mut Vec<u8>, format: Format) -> Self {
-        Self { out, format }
+    pub const fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { out }
     }
 
-    fn name(&mut self, name: &str) {
-        let (before, after): (&[u8], &[u8]) = match self.format {
-            Format::Json => (b",\"", b"\":"),
-            Format::Text => (b" ", b"="),
-        };
-        self.out.extend_from_slice(before);
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(after);
+    #[inline(always)]
+    fn name(&mut self, name: Name) {
+        self.out.extend_from_slice(if JSON { name.json.as_bytes() } else { name.text.as_bytes() });
     }
 
     /// Begins the line with its time, RFC 3339.
     pub fn begin(&mut self, time: &str) {
-        let before: &[u8] = if self.format == Format::Json { b"{\"time\":\"" } else { b"time=" };
-        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(if JSON { b"{\"time\":\"" } else { b"time=" });
         self.out.extend_from_slice(time.as_bytes());
-        if self.format == Format::Json {
+        if JSON {
             self.out.push(b'"');
         }
     }
 
     /// Ends it.
     pub fn end(&mut self) {
-        let end: &[u8] = if self.format == Format::Json { b"}\n" } else { b"\n" };
-        self.out.extend_from_slice(end);
+        self.out.extend_from_slice(if JSON { b"}\n" } else { b"\n" });
     }
 
     /// What was written in this format before.
@@ -60,20 +72,26 @@ impl<'o> Line<'o> {
     }
 
     /// Nothing is known.
-    pub fn none(&mut self, name: &str) {
+    #[inline(always)]
+    pub fn none(&mut self, name: Name) {
         self.name(name);
-        let none: &[u8] = if self.format == Format::Json { b"null" } else { b"-" };
-        self.out.extend_from_slice(none);
+        self.out.extend_from_slice(if JSON { b"null" } else { b"-" });
     }
 
     /// A number.
-    pub fn number(&mut self, name: &str, number: u64) {
+    #[inline(always)]
+    pub fn number(&mut self, name: Name, number: u64) {
         self.name(name);
-        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        if number < 10 {
+            self.out.push(b'0' + number as u8);
+        } else {
+            self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
     }
 
     /// Microseconds.
-    pub fn micros(&mut self, name: &str, time: Option<Duration>) {
+    #[inline(always)]
+    pub fn micros(&mut self, name: Name, time: Option<Duration>) {
         match time {
             Some(time) => self.number(name, u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             None => self.none(name),
@@ -81,23 +99,41 @@ impl<'o> Line<'o> {
     }
 
     /// True or false.
-    pub fn flag(&mut self, name: &str, flag: bool) {
+    #[inline(always)]
+    pub fn flag(&mut self, name: Name, flag: bool) {
         self.name(name);
         self.out.extend_from_slice(if flag { b"true" } else { b"false" });
     }
 
-    /// A text of whoever.
-    pub fn text(&mut self, name: &str, text: &[u8]) {
+    /// A text of the program's own, which needs no escapes.
+    #[inline(always)]
+    pub fn word(&mut self, name: Name, word: &str) {
+        debug_assert!(is_plain(word.as_bytes()));
         self.name(name);
+        self.quoted(word.as_bytes());
+    }
+
+    fn quoted(&mut self, text: &[u8]) {
         self.out.push(b'"');
-        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        if text.iter().all(is_plain) {
-            self.out.extend_from_slice(text);
-        } else if self.format == Format::Json {
+        self.out.extend_from_slice(text);
+        self.out.push(b'"');
+    }
+
+    /// A text of whoever.
+    #[inline(always)]
+    pub fn text(&mut self, name: Name, text: &[u8]) {
+        self.name(name);
+        if is_plain(text) { self.quoted(text) } else { self.escaped(text) }
+    }
+
+    #[cold]
+    fn escaped(&mut self, text: &[u8]) {
+        self.out.push(b'"');
+        if JSON {
             json(text, self.out);
         } else {
             for byte in text {
-                if is_plain(byte) {
+                if is_plain(&[*byte]) {
                     self.out.push(*byte);
                 } else {
                     self.out.extend_from_slice(b"\\x");
@@ -109,12 +145,19 @@ impl<'o> Line<'o> {
     }
 
     /// A text that may be missing.
-    pub fn maybe(&mut self, name: &str, text: Option<&[u8]>) {
+    #[inline(always)]
+    pub fn maybe(&mut self, name: Name, text: Option<&[u8]>) {
         match text {
             Some(text) => self.text(name, text),
             None => self.none(name),
         }
     }
+}
+
+/// True for what needs no escapes in any format. Without an early end, so that it is done many bytes at a time.
+fn is_plain(text: &[u8]) -> bool {
+    let odd = |byte: u8| !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\');
+    !text.iter().fold(false, |any, byte| any | odd(*byte))
 }
 
 /// Escapes for JSON; what is not UTF-8 becomes U+FFFD.
@@ -147,13 +190,22 @@ mod tests {
     use super::*;
 
     fn line(format: Format, text: &[u8]) -> String {
+        match format {
+            Format::Json => line_as::<true>(text),
+            Format::Text => line_as::<false>(text),
+        }
+    }
+
+    fn line_as<const JSON: bool>(text: &[u8]) -> String {
         let mut out = Vec::new();
-        let mut line = Line::new(&mut out, format);
+        let mut line = Line::<JSON>::new(&mut out);
         line.begin("now");
-        line.text("t", text);
-        line.number("n", 7);
-        line.micros("late", None);
-        line.flag("f", true);
+        line.text(name!("t"), text);
+        line.number(name!("n"), 7);
+        line.number(name!("m"), 70);
+        line.word(name!("w"), "word");
+        line.micros(name!("late"), None);
+        line.flag(name!("f"), true);
         line.end();
         String::from_utf8(out).unwrap()
     }
@@ -169,10 +221,14 @@ mod tests {
             (b"a\xff\xc3", "a\u{fffd}\u{fffd}", r"a\xff\xc3"),
         ];
         for (text, json, plain) in cases {
-            let expected =
-                format!("{{\"time\":\"now\",\"t\":\"{json}\",\"n\":7,\"late\":null,\"f\":true}}\n");
+            let expected = format!(
+                "{{\"time\":\"now\",\"t\":\"{json}\",\"n\":7,\"m\":70,\"w\":\"word\",\"late\":null,\"f\":true}}\n"
+            );
             assert_eq!(line(Format::Json, text), expected);
-            assert_eq!(line(Format::Text, text), format!("time=now t=\"{plain}\" n=7 late=- f=true\n"));
+            assert_eq!(
+                line(Format::Text, text),
+                format!("time=now t=\"{plain}\" n=7 m=70 w=\"word\" late=- f=true\n")
+            );
         }
     }
 

@@ -23,7 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{self, Moment};
 use crate::config::model::{Log, LogTo};
-use crate::limits::{LOG_DATAGRAM_BYTES_MAX, LOG_END_TIME, LOG_SAY_TIME, LOG_WRITE_TIME};
+use crate::limits::{LOG_DATAGRAM_BYTES_MAX, LOG_END_TIME, LOG_SAY_TIME, LOG_WRITE_BYTES, LOG_WRITE_TIME};
 use crate::worker::log::Batch;
 use crate::worker::shared::Shared;
 use crate::worker::spawn::StartError;
@@ -219,7 +219,7 @@ impl Sink {
                 // Not through the library's buffer: it would wait.
                 let out = io::stdout();
                 match out.as_fd().try_clone_to_owned() {
-                    Ok(fd) => write_all(&mut File::from(fd), &batch.bytes, true).1.lost(batch),
+                    Ok(fd) => write_politely(&mut File::from(fd), &batch.bytes).lost(batch),
                     Err(error) => (batch.lines, Some(error)),
                 }
             }
@@ -258,21 +258,39 @@ fn wait(fd: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Writes everything, with waits of a bounded time. `pipe`: the descriptor may wait itself when it is given more than a
-/// pipe surely takes.
-fn write_all(file: &mut File, bytes: &[u8], pipe: bool) -> (usize, Written) {
+/// Writes everything, with waits of a bounded time: at most `step(at)` bytes at a time from byte `at` on.
+fn write_all(file: &mut File, bytes: &[u8], step: impl Fn(usize) -> usize) -> (usize, Written) {
     let mut at = 0;
     while at < bytes.len() {
-        let end = if pipe { bytes.len().min(at + libc::PIPE_BUF) } else { bytes.len() };
-        let step = wait(&*file).and_then(|()| file.write(&bytes[at..end]));
-        match step {
-            Ok(0) => return (at, Written(at, Some(io::ErrorKind::WriteZero.into()))),
-            Ok(count) => at += count,
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-            Err(error) => return (at, Written(at, Some(error))),
-        }
+        let end = bytes.len().min(at + step(at));
+        let why = match file.write(&bytes[at..end]) {
+            Ok(0) => io::ErrorKind::WriteZero.into(),
+            Ok(count) => {
+                at += count;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match wait(&*file) {
+                Ok(()) => continue,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        return (at, Written(at, Some(why)));
     }
     (at, Written(at, None))
+}
+
+/// Writes everything to a descriptor that may wait itself when it is given more than a pipe surely takes.
+fn write_politely(file: &mut File, bytes: &[u8]) -> Written {
+    for (at, piece) in (0..).step_by(libc::PIPE_BUF).zip(bytes.chunks(libc::PIPE_BUF)) {
+        let written = wait(&*file)
+            .map_or_else(|error| (0, Written(0, Some(error))), |()| write_all(file, piece, |_| piece.len()));
+        if let (count, Written(_, Some(error))) = written {
+            return Written(at + count, Some(error));
+        }
+    }
+    Written(bytes.len(), None)
 }
 
 /// Sends each line as a message of RFC 3164 without a time, which the receiver adds: facility local0, severity info.
@@ -324,14 +342,18 @@ impl LogFile {
             why = self.rotate().err().map(about);
         }
         if self.torn {
-            let (written, Written(_, error)) = write_all(&mut self.file, b"\n", false);
+            let (written, Written(_, error)) = write_all(&mut self.file, b"\n", |_| 1);
             if error.is_some() {
                 return (batch.lines, error);
             }
             self.bytes += written as u64;
             self.torn = false;
         }
-        let (written, result) = write_all(&mut self.file, &batch.bytes, false);
+        // Whole blocks of the page cache: measured with ext4, half of what unaligned writes of half the size cost, and a
+        // tenth of writes twice as large.
+        let begin = self.bytes as usize;
+        let step = |at| LOG_WRITE_BYTES - (begin + at) % LOG_WRITE_BYTES;
+        let (written, result) = write_all(&mut self.file, &batch.bytes, step);
         self.bytes += written as u64;
         self.torn = result.1.is_some() && written > 0 && batch.bytes[written - 1] != b'\n';
         // A line of which only the end is missing gets that later.

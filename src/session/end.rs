@@ -56,16 +56,18 @@ impl HttpSession {
         self.decide(cx);
         match self.exchange {
             Some(_) => self.note_exchange(close, Some(status), cx),
-            None => self.note_own(close, status, None, 0, cx),
+            None => self.note_own(close, status, None, (0, 0), cx),
         }
         self.head_begun = false;
         self.drop_exchange(close, cx);
         let page = self.site(cx).error_pages.get(&status);
         let own = page.map_or(Own::Status(status), Own::Page);
-        if self.answer(&own, cx).is_err() {
-            self.end(Close::NoMemory, cx);
-        } else {
-            cx.counters.close(close);
+        match self.answer(&own, cx) {
+            Ok((_, bytes)) => {
+                Self::note_answered(bytes, cx);
+                cx.counters.close(close);
+            }
+            Err(()) => self.end(Close::NoMemory, cx),
         }
     }
 

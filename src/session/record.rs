@@ -68,7 +68,7 @@ impl HttpSession {
         close: Close,
         status: u16,
         route: Option<u32>,
-        bytes_in: u64,
+        (bytes_in, bytes_out): (u64, u64),
         cx: &mut Cx<'_>,
     ) {
         let steps =
@@ -85,13 +85,20 @@ impl HttpSession {
             status,
             close,
             bytes_in,
-            bytes_out: 0,
+            bytes_out,
             steps,
             retries: 0,
             reused: false,
             tls: tls_of(&self.front),
             line: std::mem::take(&mut self.line),
         });
+    }
+
+    /// The answer of our own that the last record is about has so many bytes.
+    pub(super) fn note_answered(bytes: u64, cx: &mut Cx<'_>) {
+        if let Some(access) = cx.accesses.last_mut() {
+            access.bytes_out += bytes;
+        }
     }
 
     /// The connection ended without an answer: a record only if that was before or within a head.
@@ -102,7 +109,7 @@ impl HttpSession {
             _ => false,
         };
         if within {
-            self.note_own(close, 0, None, 0, cx);
+            self.note_own(close, 0, None, (0, 0), cx);
             self.head_begun = false;
         }
     }

@@ -88,8 +88,8 @@ impl HttpSession {
         let route = u32::try_from(found.index).ok();
         let bytes_in = request.head_bytes as u64;
         match self.answer(&own, cx) {
-            Ok(status) => {
-                self.note_own(Close::Done, status, route, bytes_in, cx);
+            Ok((status, bytes_out)) => {
+                self.note_own(Close::Done, status, route, (bytes_in, bytes_out), cx);
                 Begun::Answered
             }
             Err(()) => Begun::Starved,
@@ -142,16 +142,19 @@ impl HttpSession {
         self.ends.local.map_or_else(|| "localhost".to_owned(), |local| local.to_string())
     }
 
-    /// Queues an answer of our own and tells its status; errs when no page is free. A body that nobody is going to read ends the connection.
-    pub(super) fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Result<u16, ()> {
+    /// Queues an answer of our own and tells its status and bytes; errs when no page is free. A body that nobody is going
+    /// to read ends the connection.
+    pub(super) fn answer(&mut self, own: &Own<'_>, cx: &mut Cx<'_>) -> Result<(u16, u64), ()> {
         let last = self.closing || self.owing || cx.draining;
         self.mark_unknown(cx);
         let extra = self.marks.as_deref().map(Marks::back).unwrap_or_default();
         let about =
             answers::About { method: self.method, version: self.version, last, date: cx.date, extra: &extra };
+        let before = self.front.outbox.len();
         let queued = answers::queue(own, &about, &mut self.front.outbox, cx.pool);
         drop(extra);
         let Some(status) = queued else { return Err(()) };
+        let bytes = (self.front.outbox.len() - before) as u64;
         count_status(status, cx);
         self.closing = last;
         if last {
@@ -159,7 +162,7 @@ impl HttpSession {
         } else {
             self.rest(cx);
         }
-        Ok(status)
+        Ok((status, bytes))
     }
 }
 

@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::access::line::Line;
+use crate::access::line::{Format, Line, name};
 use crate::access::{Access, Block, Steps, Tls};
 use crate::clock::{self, Moment};
 use crate::config::model::Config;
 use crate::counters::Count;
 use crate::limits::{LOG_BATCH_BYTES, LOG_BATCH_TIME, LOG_BATCHES_MAX};
+use crate::meters::Meters;
 use crate::ring::Io;
 
 use super::Worker;
@@ -136,12 +137,16 @@ impl<I: Io> Worker<I> {
     pub(super) fn log_accesses(&mut self, slot: EditionSlot) {
         let Self { editions, log, accesses, now, .. } = self;
         for access in accesses.iter().filter(|access| !access.line.is_empty()) {
-            let config = &editions.get(slot).config;
+            let edition = editions.get(slot);
             if log.batch.lines == 0 {
                 log.due = *now + LOG_BATCH_TIME;
                 log.batch.bytes.reserve(LOG_BATCH_BYTES + LOG_BATCH_BYTES / 8);
             }
-            write(access, config, log.time.text(*now), &mut log.batch.bytes);
+            let write = match edition.config.log.format {
+                Format::Json => write::<true>,
+                Format::Text => write::<false>,
+            };
+            write(access, &edition.config, &edition.meters, log.time.text(*now), &mut log.batch.bytes);
             log.batch.lines += 1;
         }
         if self.log.batch.bytes.len() >= LOG_BATCH_BYTES {
@@ -164,48 +169,42 @@ impl<I: Io> Worker<I> {
 }
 
 /// One line.
-fn write(access: &Access, config: &Config, time: &str, out: &mut Vec<u8>) {
-    let mut line = Line::new(out, config.log.format);
+fn write<const JSON: bool>(access: &Access, config: &Config, meters: &Meters, time: &str, out: &mut Vec<u8>) {
+    let mut line = Line::<JSON>::new(out);
     line.begin(time);
     let (kind, block) = match access.block {
         Block::Http(id) => ("http", &config.http[id.index()].name),
         Block::Tcp(id) => ("tcp", &config.tcp[id.index()].name),
     };
-    line.text("kind", kind.as_bytes());
-    line.text("block", block.as_bytes());
+    line.word(name!("kind"), kind);
+    line.text(name!("block"), block.as_bytes());
     line.part(&access.line);
     match access.status {
-        0 => line.none("status"),
-        status => line.number("status", status.into()),
+        0 => line.none(name!("status")),
+        status => line.number(name!("status"), status.into()),
     }
-    line.text("end", access.close.word().as_bytes());
-    line.number("bytes_in", access.bytes_in);
-    line.number("bytes_out", access.bytes_out);
+    line.word(name!("end"), access.close.word());
+    line.number(name!("bytes_in"), access.bytes_in);
+    line.number(name!("bytes_out"), access.bytes_out);
     let Steps { begun, asked, picked, connected, answered, ended } = access.steps;
     let waited = if asked.is_set() { asked } else { begun };
-    line.micros("head_us", Steps::between(begun, asked));
-    line.micros("queue_us", Steps::between(waited, picked));
-    line.micros("connect_us", Steps::between(picked, connected));
-    line.micros("first_byte_us", Steps::between(connected, answered));
-    line.micros("total_us", Steps::between(begun, ended));
-    match access.route {
-        Some(route) => line.number("route", route.into()),
-        None => line.none("route"),
-    }
+    line.micros(name!("head_us"), Steps::between(begun, asked));
+    line.micros(name!("queue_us"), Steps::between(waited, picked));
+    line.micros(name!("connect_us"), Steps::between(picked, connected));
+    line.micros(name!("first_byte_us"), Steps::between(connected, answered));
+    line.micros(name!("total_us"), Steps::between(begun, ended));
+    line.maybe(name!("route"), meters.route_name(access).map(str::as_bytes));
     let pool = access.pool.and_then(|id| config.pools.get(id.index()));
-    line.maybe("pool", pool.map(|pool| pool.name.as_bytes()));
+    line.maybe(name!("pool"), pool.map(|pool| pool.name.as_bytes()));
     let server = access.server.and_then(|id| config.servers.get(id.index()));
-    line.maybe("server", server.map(|server| server.name.as_bytes()));
-    line.number("retries", access.retries.into());
-    line.flag("reused", access.reused);
-    line.maybe(
-        "tls",
-        match access.tls {
-            Tls::None => None,
-            Tls::Tls12 => Some(b"1.2"),
-            Tls::Tls13 => Some(b"1.3"),
-        },
-    );
+    line.maybe(name!("server"), server.map(|server| server.name.as_bytes()));
+    line.number(name!("retries"), access.retries.into());
+    line.flag(name!("reused"), access.reused);
+    match access.tls {
+        Tls::None => line.none(name!("tls")),
+        Tls::Tls12 => line.word(name!("tls"), "1.2"),
+        Tls::Tls13 => line.word(name!("tls"), "1.3"),
+    }
     line.end();
 }
 
