@@ -335,9 +335,18 @@ both_engines! {
         assert_eq!(get(at), "as before");
         let _theirs = std::net::TcpListener::bind(taken).unwrap();
         let descriptors = site.gate.settled();
+        let admin = site.admin;
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            let start = now();
+            curl_text(&[&format!("http://{admin}/v1/status")]);
+            start.elapsed()
+        });
         let said =
             site.refused(&(says("main", at, "new") + &says("more", more, "new") + &says("taken", taken, "new")));
         assert!(said.contains(&taken.to_string()), "{said}");
+        let waited = other.join().unwrap();
+        assert!(waited < Duration::from_millis(400), "the admin interface answered after {waited:?}");
         assert_eq!(get(at), "as before");
         assert!(!is_listening(more));
         assert_eq!(site.gate.settled(), descriptors);

@@ -298,13 +298,19 @@ impl State {
             return Err(ReloadError::Refused("this process is stopping: it takes nothing new over".into()));
         }
         let before = self.shared.edition();
-        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), &Inherited::new())
+        let config = Arc::new(config);
+        // An address that is taken is tried for a while: the admin interface answers meanwhile.
+        let (new, old, workers) = (config.clone(), before.config.clone(), self.shared.workers());
+        let open = move || Doors::open(&new, Some(&old), workers, &Inherited::new());
+        let opened = tokio::task::spawn_blocking(open).await;
+        let doors = opened
+            .unwrap_or_else(|_| Err(std::io::Error::other("opening what listens newly failed")))
             .map_err(|error| {
                 let hidden = error.kind() == std::io::ErrorKind::PermissionDenied;
                 let advice = sandbox::advice().filter(|_| hidden).map(|advice| format!("; {advice}"));
                 ReloadError::Refused(format!("{error}{}", advice.unwrap_or_default()))
             })?;
-        let next = before.next(Arc::new(config), doors);
+        let next = before.next(config, doors);
         live.settle(&next);
         let edition = self.shared.publish(next);
         self.checks.borrow_mut().follow(&edition);
