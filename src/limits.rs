@@ -67,6 +67,9 @@ pub const TUNNEL_TIME_DEFAULT: Duration = Duration::from_secs(3600);
 pub const LINGER_TIME: Duration = Duration::from_secs(5);
 /// A TLS handshake and a PROXY protocol header must be complete within this time.
 pub const HANDSHAKE_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// When ringgate stops, or a reload removes a listener, an unused connection stays open for this long: its next request,
+/// which may be on its way, is answered and is the last one. Without one it closes then.
+pub const LAST_REQUEST_TIME: Duration = Duration::from_secs(2);
 /// How long a draining process waits for exchanges in progress.
 pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// A request waits this long for a place at a full server. Then: 503.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{
     Engine, Ringgate, Running, Server, Wire, address, curl, curl_text, eventually, is_listening,
-    lone_address, site,
+    lone_address, now, site,
 };
 use tempfile::TempDir;
 
@@ -309,14 +309,27 @@ both_engines! {
         busy.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         eventually("the request is on its way", || (server.count("GET /slow ") == 1).then_some(()));
         gate.running.signal("TERM");
-        idle.assert_closed();
         eventually("nobody listens", || (!is_listening(at)).then_some(()));
+        let last = idle.ask(ASK);
+        assert_eq!((last.text().as_str(), last.field("connection").as_deref()), ("ok", Some("close")));
+        idle.assert_closed();
         assert!(TcpStream::connect(at).is_err(), "new connections are refused");
         assert_eq!(gate.running.ended(), None, "it waits for the request");
         let answer = busy.answer().unwrap();
         assert_eq!((answer.status(), answer.text().as_str()), (200, "late answer"));
         busy.assert_closed();
         assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+    }
+
+    fn unused_connections_keep_nobody_waiting(engine) {
+        let (at, server) = (address(), Server::ok());
+        let mut gate = Ringgate::start(engine, &site(at, "", "", &[server.address]));
+        let (mut idle, _new) = (Wire::connect(at), Wire::connect(at));
+        assert_eq!(idle.ask(ASK).text(), "ok");
+        let start = now();
+        gate.running.signal("TERM");
+        assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     }
 
     fn a_drain_has_an_end(engine) {

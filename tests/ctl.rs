@@ -203,6 +203,9 @@ fn servers_come_and_go() {
     assert_eq!(more.count("GET / "), 4);
     site.ctl("remove web/c").fine();
     assert_eq!(site.share(4), [2, 2]);
+    let said = site.ctl("add web localhost:9 --name d --weight 0").fine();
+    assert!(said.contains("note: localhost was resolved once, to ") && said.contains(":9, and"), "{said}");
+    site.ctl("remove web/d").fine();
     let said = site.ctl("add nowhere 127.0.0.1:1").refused();
     assert!(said.contains("no pool \"nowhere\"") && said.contains("web"), "{said}");
     site.ctl("add web not-an-address").refused();

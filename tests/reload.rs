@@ -113,23 +113,21 @@ fn flawless(wrk: Child) {
     assert!(requests.parse::<u64>().unwrap() > 100, "{text}");
 }
 
-/// The listener went and came: a kept connection ends with it, so a request that was just sent can be lost, one for each
-/// end at most. Nothing is refused, late or wrong.
+/// The listener went and came. A connection that is being made at the moment in which its listener closes can be reset by
+/// the kernel; nothing else is lost, refused, late or wrong.
 #[track_caller]
-fn closed_at_most(wrk: Child, ends: usize) {
+fn reset_at_most(wrk: Child, connections: usize) {
     let output = wrk.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!text.contains("Non-2xx"), "{text}");
-    if let Some((_, errors)) = text.split_once("Socket errors: connect 0, read ") {
-        let (read, rest) = errors.split_once(", write ").unwrap();
-        let (write, rest) = rest.split_once(", timeout ").unwrap();
-        let lost: usize = read.parse::<usize>().unwrap() + write.parse::<usize>().unwrap();
-        assert!(lost <= ends && rest.starts_with("0\n"), "{lost} of {ends} lost: {text}");
-    } else {
-        assert!(!text.contains("Socket errors"), "{text}");
-    }
-    let requests = text.lines().find_map(|line| line.trim().split_once(" requests in")).unwrap().0;
-    assert!(requests.parse::<u64>().unwrap() > 100, "{text}");
+    let Some((_, errors)) = text.split_once("Socket errors: connect 0, read ") else {
+        return assert!(!text.contains("Socket errors"), "{text}");
+    };
+    let (read, rest) = errors.split_once(", write ").unwrap();
+    let (write, rest) = rest.split_once(", timeout ").unwrap();
+    let reset = read.parse::<usize>().unwrap() + write.parse::<usize>().unwrap();
+    assert!(reset <= connections && rest.starts_with("0\n"), "{text}");
+    println!("{reset} connections were reset");
 }
 
 /// Sends back what it gets, behind a head that switches protocols if one is asked for.
@@ -236,7 +234,7 @@ both_engines! {
         let [close, kept, moved] = loads;
         flawless(close);
         flawless(kept);
-        closed_at_most(moved, 8 * 50);
+        reset_at_most(moved, 10);
     }
 
     fn a_removed_listener_finishes_what_it_began(engine) {
@@ -255,8 +253,11 @@ both_engines! {
         let with = "[limits]\ndrain = \"2s\"\n".to_owned() + &says("stays", stays, "here");
         let both = with.clone() + &passes("goes", at, &[slow.address]);
         let mut site = Site::start(engine, &both);
-        let mut idle = Wire::connect(at);
-        assert_eq!(idle.ask("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n").text(), "ok");
+        let quick = "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n";
+        let [mut idle, mut asks] = [(); 2].map(|()| Wire::connect(at));
+        for wire in [&mut idle, &mut asks] {
+            assert_eq!(wire.ask(quick).text(), "ok");
+        }
         let [mut soon, mut never] = ["/", "/forever"].map(|path| {
             let mut wire = Wire::connect(at);
             wire.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
@@ -265,12 +266,14 @@ both_engines! {
             wire
         });
         let start = now();
-        site.reload(&with);
-        idle.assert_closed();
-        assert!(start.elapsed() < Duration::from_millis(1500), "an idle connection waits for nothing");
+        site.reload(&(with.clone() + &pool("goes", &[slow.address])));
         eventually("nobody listens", || (!is_listening(at)).then_some(()));
+        let last = asks.ask(quick);
+        assert_eq!((last.text().as_str(), last.field("connection").as_deref()), ("ok", Some("close")));
+        asks.assert_closed();
         assert_eq!(soon.exactly(1).unwrap(), b"k");
         soon.assert_closed();
+        idle.assert_closed();
         never.rest_however().unwrap();
         let took = start.elapsed().as_millis();
         assert!((1500..4000).contains(&took), "the deadline ends the rest: {took} ms");
@@ -332,9 +335,18 @@ both_engines! {
         assert_eq!(get(at), "as before");
         let _theirs = std::net::TcpListener::bind(taken).unwrap();
         let descriptors = site.gate.settled();
+        let admin = site.admin;
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            let start = now();
+            curl_text(&[&format!("http://{admin}/v1/status")]);
+            start.elapsed()
+        });
         let said =
             site.refused(&(says("main", at, "new") + &says("more", more, "new") + &says("taken", taken, "new")));
         assert!(said.contains(&taken.to_string()), "{said}");
+        let waited = other.join().unwrap();
+        assert!(waited < Duration::from_millis(400), "the admin interface answered after {waited:?}");
         assert_eq!(get(at), "as before");
         assert!(!is_listening(more));
         assert_eq!(site.gate.settled(), descriptors);

@@ -157,6 +157,33 @@ both_engines! {
     }
 }
 
+/// What stands at the program's path is another program, or none at all.
+#[test]
+fn a_file_that_is_no_new_version_leaves_the_old_one_serving() {
+    let (at, folder) = (address(), TempDir::new().unwrap());
+    let (program, file) = (folder.path().join("ringgate"), folder.path().join("ringgate.toml"));
+    std::fs::copy(Ringgate::program(), &program).unwrap();
+    std::fs::write(&file, answering(at, "old", "")).unwrap();
+    let words = ["run", file.to_str().unwrap()];
+    let mut gate = Running::start("gate", &program, &words, folder.path());
+    gate.wait_until("it listens", || is_listening(at));
+    let replace = |with: &dyn Fn(&Path)| {
+        let new = folder.path().join("new");
+        with(&new);
+        std::fs::rename(new, &program).unwrap();
+        gate.signal("USR2");
+    };
+    let says = |what: &str| {
+        eventually(what, || gate.stderr().contains(what).then_some(()));
+        assert!(gate.stderr().lines().last().unwrap().contains("the old one serves on"), "{}", gate.stderr());
+        assert_eq!(curl_text(&[&format!("http://{at}/")]), "old");
+    };
+    replace(&|new| _ = std::fs::copy("/bin/false", new).unwrap());
+    says("has ended (exit status: 1)");
+    replace(&|new| std::fs::write(new, "not a program").unwrap());
+    says("cannot be started");
+}
+
 /// One request to the admin interface, answered with its status and JSON.
 fn admin(at: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let length = body.len();

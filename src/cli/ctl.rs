@@ -172,6 +172,12 @@ pub(super) fn run(arguments: &Ctl) -> ExitCode {
     }
 }
 
+/// What a server that was added has beside what it shows later.
+#[derive(serde::Deserialize)]
+struct Added {
+    note: Option<String>,
+}
+
 type Told = Result<ExitCode, Trouble>;
 
 struct Teller<'c> {
@@ -288,7 +294,15 @@ impl Teller<'_> {
         }
         let target = format!("/v1/pools/{}/servers", segment(&add.pool));
         let name = add.name.as_ref().unwrap_or(&add.address);
-        self.order("POST", &target, Some(body.to_string()), &format!("{}/{name} was added", add.pool))
+        let answer = self.client.ask("POST", &target, Some(&body.to_string()))?;
+        if self.json {
+            say(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        say(&clean(&format!("{}/{name} was added", add.pool)));
+        let added: Added = self.understand(&answer)?;
+        added.note.iter().for_each(|note| say(&clean(&format!("note: {note}"))));
+        Ok(ExitCode::SUCCESS)
     }
 
     fn remove(&self, server: &str) -> Told {

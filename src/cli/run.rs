@@ -195,7 +195,10 @@ fn tell_upgrade(result: Result<u32, String>) {
 fn tell_reload(result: Result<Applied, ReloadError>) {
     match result {
         Ok(applied) => {
-            applied.notes.iter().for_each(|note| complain(&format!("note: {note}")));
+            for note in &applied.notes {
+                let is_warning = note.starts_with("warning: ");
+                complain(&if is_warning { note.clone() } else { format!("note: {note}") });
+            }
             complain(&format!("reloaded (edition {}): {} changes", applied.edition, applied.changes.len()));
             applied.changes.iter().for_each(|change| complain(&format!("  {change}")));
         }

@@ -40,6 +40,7 @@ use crate::balance::Admin;
 use crate::config::model::{Config, Server};
 use crate::config::{self};
 use crate::limits::{SERVER_NAME_BYTES_MAX, SESSIONS_LISTED_MAX};
+use crate::net::Address;
 use crate::tell::explain;
 use crate::tell::url::Url;
 
@@ -319,10 +320,28 @@ async fn add(pool: &str, body: &[u8], state: &Rc<State>) -> Answer {
         lookup: None,
     };
     let full = (pool.to_owned(), server.name.clone());
+    let note = resolved_once(&server);
     match state.change(|live, file, at_work| live.add(file, at_work, pool, server)).await {
-        Ok(_) => Answer::json(&views::server(state, &full)),
+        Ok(_) => {
+            let mut view = views::server(state, &full);
+            if let (Some(note), Value::Object(fields)) = (note, &mut view) {
+                fields.insert("note".into(), note.into());
+            }
+            Answer::json(&view)
+        }
         Err(refusal) => Answer::refusal(&refusal),
     }
+}
+
+/// What whoever adds a server by a host's name is to know.
+fn resolved_once(server: &Server) -> Option<String> {
+    let is_name = matches!(server.address, Address::Tcp(_)) && server.host.parse::<IpAddr>().is_err();
+    is_name.then(|| {
+        format!(
+            "{} was resolved once, to {}, and is not looked up again; a server in the file is",
+            server.host, server.address
+        )
+    })
 }
 
 async fn remove(pool: &str, server: &str, state: &Rc<State>) -> Answer {

@@ -26,7 +26,7 @@ use crate::balance::Admin;
 use crate::clock::{self, Moment};
 use crate::config::model::{Config, Server};
 use crate::config::{self, Loaded};
-use crate::ids::{PoolId, ServerId};
+use crate::ids::{PoolId, ServerId, WorkerId};
 use crate::limits::TAKE_TIME;
 use crate::sandbox;
 use crate::tls::ServerTls;
@@ -246,7 +246,8 @@ impl State {
         if old.limits.connections_max != config.limits.connections_max {
             notes.append(&mut told);
         }
-        let edition = self.publish(at_work, &live).await?;
+        let (edition, late) = self.publish(at_work, &live).await?;
+        notes.extend(late);
         self.names.follow(&config, &Rc::downgrade(self));
         if let Some(sink) = sink {
             self.logs.use_sink(sink);
@@ -282,24 +283,34 @@ impl State {
         step(&mut live, &file, &self.shared.edition().config)?;
         // What fits was told when the file was loaded.
         let at_work = fit_descriptors(live.over(&file), self.shared.workers(), &mut Vec::new());
-        let number = self.publish(at_work, &live).await.map_err(refuse)?;
+        let (number, late) = self.publish(at_work, &live).await.map_err(refuse)?;
+        if let Some(late) = late {
+            eprintln!("ringgate: {late}");
+        }
         self.live.replace(live);
         Ok(number)
     }
 
-    /// Has all workers use a configuration, and waits until they do.
-    async fn publish(&self, config: Config, live: &Live) -> Result<u64, ReloadError> {
+    /// Has all workers use a configuration, and waits until they do. The answer is the edition, and what is to be said if
+    /// some of them do not in time.
+    async fn publish(&self, config: Config, live: &Live) -> Result<(u64, Option<String>), ReloadError> {
         if self.shared.is_draining() {
             return Err(ReloadError::Refused("this process is stopping: it takes nothing new over".into()));
         }
         let before = self.shared.edition();
-        let doors = Doors::open(&config, Some(&before.config), self.shared.workers(), &Inherited::new())
+        let config = Arc::new(config);
+        // An address that is taken is tried for a while: the admin interface answers meanwhile.
+        let (new, old, workers) = (config.clone(), before.config.clone(), self.shared.workers());
+        let open = move || Doors::open(&new, Some(&old), workers, &Inherited::new());
+        let opened = tokio::task::spawn_blocking(open).await;
+        let doors = opened
+            .unwrap_or_else(|_| Err(std::io::Error::other("opening what listens newly failed")))
             .map_err(|error| {
                 let hidden = error.kind() == std::io::ErrorKind::PermissionDenied;
                 let advice = sandbox::advice().filter(|_| hidden).map(|advice| format!("; {advice}"));
                 ReloadError::Refused(format!("{error}{}", advice.unwrap_or_default()))
             })?;
-        let next = before.next(Arc::new(config), doors);
+        let next = before.next(config, doors);
         live.settle(&next);
         let edition = self.shared.publish(next);
         self.checks.borrow_mut().follow(&edition);
@@ -311,7 +322,7 @@ impl State {
         edition.balancer.bar_removed();
         let pools = edition.config.pools.len();
         (0u32..).take(pools).for_each(|pool| self.shared.wake_vacant(PoolId(pool)));
-        Ok(number)
+        Ok((number, late(number, &self.shared.untaken(number))))
     }
 
     /// Sets whether a server may get anything.
@@ -357,7 +368,11 @@ impl State {
         if servers(&config) == servers(&self.shared.edition().config) {
             return Ok(None);
         }
-        self.publish(config, &live).await.map(Some)
+        let (number, late) = self.publish(config, &live).await?;
+        if let Some(late) = late {
+            eprintln!("ringgate: {late}");
+        }
+        Ok(Some(number))
     }
 
     /// What the last check of a server said; `None` when it has no check.
@@ -447,6 +462,20 @@ fn keep_tickets(old: &Config, new: &mut Config) {
     }
 }
 
+/// What is to be said of workers that have not taken an edition over in time.
+fn late(edition: u64, workers: &[WorkerId]) -> Option<String> {
+    let list: Vec<String> = workers.iter().map(|worker| worker.0.to_string()).collect();
+    let who = match list.len() {
+        0 => return None,
+        1 => format!("worker {} works", list[0]),
+        _ => format!("workers {} work", list.join(", ")),
+    };
+    let time = TAKE_TIME.as_secs();
+    Some(format!(
+        "warning: edition {edition} is not at work everywhere: {who} by an earlier one after {time} s still, and takes it over as soon as it turns"
+    ))
+}
+
 /// What a reload cannot change.
 fn fixed(old: &Config, new: &Config) -> Vec<String> {
     let mut notes = Vec::new();
@@ -499,4 +528,29 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
 
 fn names<T>(list: &[T], name: impl Fn(&T) -> &str) -> Vec<String> {
     list.iter().map(|one| name(one).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_do_not_take_an_edition_are_named() {
+        let config = Config::parse(
+            "http.a = { listen = ['127.0.0.1:81'], routes = [{ answer = { status = 200 } }] }",
+            "test.toml",
+        );
+        let config = Arc::new(config.unwrap());
+        let first = Edition::first(config.clone(), 3, Doors::default());
+        let shared = Shared::new(first, 3);
+        let next = shared.edition().next(config, Doors::default());
+        let number = shared.publish(next).number;
+        let said = |shared: &Shared| late(number, &shared.untaken(number));
+        assert!(said(&shared).unwrap().contains("workers 0, 1, 2 work by an earlier one"));
+        [0, 2].into_iter().for_each(|worker| shared.seat(WorkerId(worker)).take(number));
+        let text = said(&shared).unwrap();
+        assert!(text.starts_with("warning: edition 2 ") && text.contains("worker 1 works"), "{text}");
+        shared.seat(WorkerId(1)).take(number + 1);
+        assert_eq!(said(&shared), None);
+    }
 }

@@ -4,7 +4,7 @@
 //! nothing. Always true: every end goes through `HttpSession::{fail, end, close}` and has one reason.
 
 use crate::close::Close;
-use crate::limits::LINGER_BYTES_MAX;
+use crate::limits::{LAST_REQUEST_TIME, LINGER_BYTES_MAX};
 
 use super::answers::Own;
 use super::http::{HttpSession, Phase};
@@ -144,12 +144,11 @@ impl HttpSession {
         self.end(close, cx);
     }
 
-    pub(super) fn on_drain(&mut self, cx: &mut Cx<'_>) {
-        // A connection that never asked anything has its first request on the way: it gets its answer.
-        if self.phase == Phase::Head && self.requests > 0 && !self.head_begun && self.front.inbox.is_empty() {
-            cx.counters.close(Close::Drained);
-            self.flush(true);
+    /// The next answer is the last one. A connection that is unused waits a little: a request may be on its way, and a
+    /// client cannot know whether it may send a request again that no answer came for.
+    pub(super) fn on_drain(&mut self, cx: &Cx<'_>) {
+        if self.phase == Phase::Head && !self.head_begun && self.front.inbox.is_empty() {
+            self.deadlines.set_sooner(Timer::Client, cx.now + LAST_REQUEST_TIME);
         }
-        self.closing = true;
     }
 }

@@ -9,6 +9,8 @@
 //! our own, and in the end a reason from `close.rs`. It owns: the client's connection, its deadlines, and the exchange in
 //! progress. Always true: answers leave in the order of the requests; a failure goes through `HttpSession::fail`.
 
+use std::time::Duration;
+
 use arrayvec::ArrayString;
 
 use crate::clock::Moment;
@@ -18,7 +20,7 @@ use crate::counters::Count;
 use crate::http::h1::head::{HeadLimits, Parse, Scratch, parse_request};
 use crate::http::message::{Method, Version};
 use crate::ids::HttpId;
-use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, OUTBOX_PAGES_MAX};
+use crate::limits::{LAST_REQUEST_TIME, LINGER_BYTES_MAX, LINGER_TIME, OUTBOX_PAGES_MAX};
 use crate::net::Ends;
 use crate::tls::{Pipe, TlsError};
 
@@ -148,7 +150,7 @@ impl HttpSession {
                 self.front.sent(chain, bytes, cx.pool);
                 if self.phase == Phase::Head && self.requests > 0 && !self.head_begun {
                     // Unused since the answer left, not since it was queued.
-                    self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
+                    self.deadlines.set(Timer::Client, cx.now + self.idle_time(cx));
                 }
                 self.touch_tunnel(cx);
             }
@@ -459,12 +461,19 @@ impl HttpSession {
         self.phase = Phase::Head;
         // What was asked before does not decide how a head that is none is answered.
         (self.method, self.version) = (Method::Get, Version::Http11);
-        self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
+        self.deadlines.set(Timer::Client, cx.now + self.idle_time(cx));
+    }
+
+    /// For how long the connection may be unused.
+    pub(super) fn idle_time(&self, cx: &Cx<'_>) -> Duration {
+        let idle = self.site(cx).times.idle;
+        if cx.draining { idle.min(LAST_REQUEST_TIME) } else { idle }
     }
 
     fn next_request(&mut self, cx: &mut Cx<'_>) {
         self.exchange = None;
-        if self.closing || cx.draining {
+        // A client that was not told that this was the last answer may have sent its next request already.
+        if self.closing {
             self.flush(!self.client_ends);
         } else {
             self.rest(cx);

@@ -30,7 +30,11 @@ impl HttpSession {
                 }
                 // It is not unused while its last answer leaves.
                 Phase::Head if !self.front.is_flushed() => {
-                    self.deadlines.set(Timer::Client, cx.now + self.site(cx).times.idle);
+                    self.deadlines.set(Timer::Client, cx.now + self.idle_time(cx));
+                }
+                Phase::Head if cx.draining => {
+                    cx.counters.close(Close::Drained);
+                    self.flush(false);
                 }
                 Phase::Head => self.end(Close::IdleTimeout, cx),
                 Phase::Tunnel => self.end(Close::TunnelTimeout, cx),

@@ -206,18 +206,13 @@ impl<'r> Said<'r> {
                     said.trace = Some(field.value).filter(|_| traces == 1);
                 }
                 14 if field.name.eq_ignore_ascii_case(DEBUG.as_bytes()) => {
-                    said.token |= token.is_some_and(|token| is_same(field.value, token.0.as_bytes()));
+                    said.token |= token.is_some_and(|token| token.is(field.value));
                 }
                 _ => {}
             }
         }
         said
     }
-}
-
-/// Compares without telling by the time it takes where the difference is.
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
 }
 
 /// A client's id, if it can stand everywhere: nothing in it separates, quotes or escapes.

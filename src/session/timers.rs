@@ -39,6 +39,11 @@ impl Deadlines {
         }
     }
 
+    /// Sets a deadline unless the slot has an earlier one.
+    pub fn set_sooner(&mut self, timer: Timer, at: Moment) {
+        self.0[timer as usize] = self.0[timer as usize].min(at);
+    }
+
     /// Whether a slot has a deadline.
     pub const fn is_set(&self, timer: Timer) -> bool {
         self.0[timer as usize].is_set()
@@ -75,10 +80,13 @@ mod tests {
         deadlines.set(Timer::Server, Moment(5));
         deadlines.set_once(Timer::Server, Moment(3));
         deadlines.set_once(Timer::Client, Moment(9));
+        deadlines.set_sooner(Timer::Client, Moment(8));
+        deadlines.set_sooner(Timer::Client, Moment(9));
+        assert_eq!(deadlines.0[Timer::Client as usize], Moment(8));
         assert_eq!(deadlines.earliest(), Moment(5));
         assert!(!deadlines.take_due(Timer::Server, Moment(4)));
         assert!(deadlines.take_due(Timer::Server, Moment(5)));
         assert!(!deadlines.take_due(Timer::Server, Moment(6)));
-        assert_eq!(deadlines.earliest(), Moment(9));
+        assert_eq!(deadlines.earliest(), Moment(8));
     }
 }

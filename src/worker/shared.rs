@@ -69,6 +69,12 @@ impl Shared {
         self.seats.iter().all(|seat| seat.taken.load(Ordering::Acquire) >= number)
     }
 
+    /// The workers that have not taken it over yet.
+    pub fn untaken(&self, number: u64) -> Vec<WorkerId> {
+        let seats = (0u32..).zip(&self.seats);
+        seats.filter(|(_, seat)| seat.taken() < number).map(|(at, _)| WorkerId(at)).collect()
+    }
+
     /// Asks every worker; each answers on its own thread within its next turn.
     pub fn ask(&self, ask: impl Fn(WorkerId) -> Ask) {
         for (at, seat) in (0u32..).zip(&self.seats) {

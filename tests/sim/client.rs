@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use ringgate::limits::LAST_REQUEST_TIME;
 use ringgate::ring::sim::{Actor, ActorIo, ConnId, Happening, Pace};
 
 use crate::answer::chunked;
@@ -400,6 +401,7 @@ impl Client {
             bad_body: matches!(self.script.manner, Manner::BadBody) && self.cut_id == Some(id),
             sent: self.script.asks[..self.sent].contains(&id),
             first: self.connected && self.script.asks.first() == Some(&id),
+            prompt: self.script.think < LAST_REQUEST_TIME / 2,
             unlistened: self.is_unlistened(),
             injected: io.injected(),
         }

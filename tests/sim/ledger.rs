@@ -188,6 +188,8 @@ pub struct About {
     pub first: bool,
     /// The framing of its body was broken on purpose.
     pub bad_body: bool,
+    /// The client sends its requests soon after one another.
+    pub prompt: bool,
     /// The listener of its connection was closed at some time.
     pub unlistened: bool,
     pub injected: Injected,
@@ -295,15 +297,16 @@ impl Ledger {
         }
         // A drain without hurry cuts nothing.
         let (tight, wrongs, draining) = (self.tight, self.wrongs, self.draining && !self.calm);
-        let closing = (self.draining || about.unlistened) && !about.first;
+        // A connection that is to end waits for a request that may be on its way.
+        let waited_for = about.first || self.calm && about.prompt;
+        let closing = (self.draining || about.unlistened) && !waited_for;
         // Whoever came by a closed listener has the time of a drain.
         let retired = about.unlistened && !self.calm;
         let host = usize::from(record.ask.host != "one.test");
         // A tunnel to a server that was removed, too.
         let cut_off = retired || record.ask.upgrade && self.uprooted[host] && !self.calm;
-        let starved = self.starved[host];
+        let (starved, changed) = (self.starved[host], self.changed);
         let unrouted = self.unrouted && host == 1;
-        let changed = self.changed;
         let restarts = self.restarts > 0;
         let verdict = match outcome {
             Outcome::Relayed { attempt, status, complete, len } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rig::{Client, End, HTTP, Rig};
 use crate::buf::{Chunk, Pool, Queue};
 use crate::close::Close;
-use crate::limits::{IDLE_TIME_DEFAULT, PROGRESS_TIME_DEFAULT};
+use crate::limits::{IDLE_TIME_DEFAULT, LAST_REQUEST_TIME, PROGRESS_TIME_DEFAULT};
 use crate::net::Errno;
 use crate::session::{Event, Leg};
 
@@ -33,6 +33,54 @@ fn a_request_is_answered_and_both_connections_are_kept() {
     rig.pass(IDLE_TIME_DEFAULT);
     assert_eq!((rig.front.end, rig.closed(Close::IdleTimeout)), (Some(End::Closed), 1));
     rig.kill();
+}
+
+/// Between the order to drain and its arrival at the client, requests are on their way.
+#[test]
+fn an_unused_connection_has_one_more_request_when_it_is_to_end() {
+    let drain = |rig: &mut Rig| {
+        rig.draining = true;
+        rig.tell(Event::Drain);
+    };
+    let idle: fn() -> Rig = || {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client(FIXED);
+        assert!(!rig.front.take().contains("Connection: close"));
+        rig
+    };
+    // An answer that is under way when the order comes, and said already that the connection is kept.
+    let busy: fn() -> Rig = || {
+        let mut rig = Rig::new(HTTP, 64);
+        rig.client(GET);
+        rig.connected();
+        rig.server(&OK[..OK.len() - 1]);
+        rig
+    };
+    for (begin, is_busy) in [(idle, false), (busy, true), (|| Rig::new(HTTP, 64), false)] {
+        for asks in [true, false] {
+            let mut rig = begin();
+            drain(&mut rig);
+            if is_busy {
+                rig.server("k");
+                let answer = rig.front.take();
+                assert!(answer.ends_with("ok") && !answer.contains("Connection: close"), "{answer}");
+            }
+            rig.pass(LAST_REQUEST_TIME - secs(1));
+            assert_eq!(rig.front.end, None);
+            if asks {
+                rig.client(FIXED);
+                let answer = rig.front.take();
+                assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Connection: close\r\n"));
+                assert_eq!(rig.closed(Close::Drained), 0);
+                rig.client_ends();
+            } else {
+                rig.pass(secs(1));
+                assert_eq!(rig.closed(Close::Drained), 1);
+            }
+            assert_eq!(rig.front.end, Some(End::Closed));
+            rig.kill();
+        }
+    }
 }
 
 /// The rest of a head that came too late must not be taken for a request: its answer would be one too many.
