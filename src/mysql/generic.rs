@@ -30,8 +30,8 @@ pub struct OkPacket<'a> {
     pub status: Status,
     /// How many warnings there are.
     pub warnings: u16,
-    /// A text for people. Without SESSION_TRACK: whatever follows, in the form it has (the servers write it
-    /// length-encoded, the documentation says it is not).
+    /// A text for people. The documentation says that its length is told under SESSION_TRACK only; both vendors' servers
+    /// always tell it. It is written as they do and read in both forms.
     pub info: &'a [u8],
     /// Session state information; empty unless SESSION_STATE_CHANGED is set.
     pub state: &'a [u8],
@@ -49,7 +49,9 @@ impl<'a> OkPacket<'a> {
         let (status, warnings) = (Status(reader.u16()?), reader.u16()?);
         let (mut info, mut state): (&[u8], &[u8]) = (b"", b"");
         if !capabilities.has(Capabilities::SESSION_TRACK) {
-            info = reader.eof();
+            let rest = reader.eof();
+            let mut text = Reader::new(rest);
+            info = text.lenenc_bytes().ok().filter(|_| text.is_empty()).unwrap_or(rest);
         } else if !reader.is_empty() {
             info = reader.lenenc_bytes()?;
             if status.has(Status::SESSION_STATE_CHANGED) {
@@ -73,8 +75,18 @@ impl<'a> OkPacket<'a> {
 
     /// Appends the payload.
     pub fn write(&self, out: &mut Vec<u8>, capabilities: Capabilities) {
-        let track = capabilities.has(Capabilities::SESSION_TRACK);
-        let changed = track && !self.state.is_empty();
+        self.write_with(out, capabilities, self.state.len(), |out| out.extend_from_slice(self.state));
+    }
+
+    /// The same with other session state information, of `length` bytes.
+    pub(super) fn write_with(
+        &self,
+        out: &mut Vec<u8>,
+        capabilities: Capabilities,
+        length: usize,
+        write_state: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let changed = capabilities.has(Capabilities::SESSION_TRACK) && length > 0;
         let unchanged = self.status.without(Status::SESSION_STATE_CHANGED);
         let status = if changed { self.status.with(Status::SESSION_STATE_CHANGED) } else { unchanged };
         out.push(self.header);
@@ -82,13 +94,12 @@ impl<'a> OkPacket<'a> {
         put_lenenc(out, self.last_insert_id);
         put_u16(out, status.0);
         put_u16(out, self.warnings);
-        if !track {
-            out.extend_from_slice(self.info);
-        } else if changed || !self.info.is_empty() {
+        if changed || !self.info.is_empty() {
             put_lenenc_bytes(out, self.info);
         }
         if changed {
-            put_lenenc_bytes(out, self.state);
+            put_lenenc(out, length as u64);
+            write_state(out);
         }
     }
 }

@@ -6,9 +6,14 @@
 //! MariaDB's (mariadb.com/kb/en/clientserver-protocol).
 
 pub mod auth;
+pub mod command;
+pub mod compress;
 pub mod errors;
 pub mod facts;
 pub mod generic;
 pub mod handshake;
 pub mod packet;
+pub mod prepared;
+pub mod reply;
+pub mod track;
 pub mod wire;
