@@ -136,11 +136,11 @@ impl Inflater {
         taken
     }
 
-    /// A compressed payload, up to `end` bytes of output. At its end `packed` is unset.
+    /// Some of a compressed payload, up to `end` bytes of output. At its end `packed` is unset.
     fn inflate(&mut self, rest: &[u8], out: &mut Vec<u8>, end: usize) -> Result<usize, BadCompressed> {
         let from = out.len();
-        // One byte more than is owed, to see when more would come.
-        let room = (end - from).min(self.owed + 1);
+        // One byte more than is owed, to see when more would come; and no more than a little input is likely to fill.
+        let room = (end - from).min(self.owed + 1).min(256 + 16 * rest.len());
         out.resize(from + room, 0);
         let (in_before, out_before) = (self.zlib.total_in(), self.zlib.total_out());
         let place = out.get_mut(from..).unwrap_or_default();

@@ -38,8 +38,8 @@ fn zlib(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn what_is_written_is_read_at_any_split() {
     let mut deflater = Deflater::new();
-    let text: Vec<u8> = (0..60_000_u32).flat_map(|number| format!("row {number};").into_bytes()).collect();
-    for length in [0, 1, 49, 50, 300, SQL_INFLATE_BYTES - 1, SQL_INFLATE_BYTES, 200_000] {
+    let text: Vec<u8> = (0..10_000_u32).flat_map(|number| format!("row {number};").into_bytes()).collect();
+    for length in [0, 1, 49, 50, 300, SQL_INFLATE_BYTES - 1, SQL_INFLATE_BYTES, 50_000] {
         let (mut stream, mut sequence) = (Vec::new(), 255);
         deflater.write(&mut stream, &mut sequence, &text[..length]);
         deflater.write(&mut stream, &mut sequence, b"end");
