@@ -53,11 +53,10 @@ impl Change<'_> {
         match self {
             Self::SystemVariable { name, value } => string(name) + string(value),
             Self::Gtids(text) => 1 + string(text),
-            Self::Schema(text)
-            | Self::StateChange(text)
-            | Self::TransactionCharacteristics(text)
-            | Self::TransactionState(text) => string(text),
-            Self::Other(_, data) => data.len(),
+            Self::StateChange(data) | Self::Other(_, data) => data.len(),
+            Self::Schema(text) | Self::TransactionCharacteristics(text) | Self::TransactionState(text) => {
+                string(text)
+            }
         }
     }
 
@@ -77,10 +76,14 @@ impl Change<'_> {
         let (kind, text) = match *self {
             Self::SystemVariable { name, .. } => (SYSTEM_VARIABLES, name),
             Self::Schema(text) => (SCHEMA, text),
-            Self::StateChange(text) => (STATE_CHANGE, text),
             Self::Gtids(text) => (GTIDS, text),
             Self::TransactionCharacteristics(text) => (TRANSACTION_CHARACTERISTICS, text),
             Self::TransactionState(text) => (TRANSACTION_STATE, text),
+            // The one without a length of its own within.
+            Self::StateChange(data) => {
+                out.push(STATE_CHANGE);
+                return put_lenenc_bytes(out, data);
+            }
             Self::Other(kind, data) => {
                 out.push(kind);
                 return put_lenenc_bytes(out, data);
@@ -123,7 +126,7 @@ impl<'a> Changes<'a> {
                     return self.variable();
                 }
                 SCHEMA => Change::Schema(fields.lenenc_bytes()?),
-                STATE_CHANGE => Change::StateChange(fields.lenenc_bytes()?),
+                STATE_CHANGE => Change::StateChange(fields.eof()),
                 GTIDS if fields.peek() == Some(GTIDS_AS_TEXT) => {
                     fields.u8()?;
                     Change::Gtids(fields.lenenc_bytes()?)

@@ -54,6 +54,13 @@ fn changes_come_back_as_written() {
 }
 
 #[test]
+fn a_change_of_state_is_one_byte() {
+    // As MariaDB 10.11 sends it after CREATE TEMPORARY TABLE.
+    let read: Vec<Change> = changes(b"\x02\x011").map(Result::unwrap).collect();
+    assert_eq!(read, [Change::StateChange(b"1")]);
+}
+
+#[test]
 fn several_variables_in_one_tracker_are_told() {
     let bytes = b"\x00\x08\x01a\x011\x01b\x012\x01\x02\x01d";
     let read: Vec<Change> = changes(bytes).map(Result::unwrap).collect();
