@@ -5,6 +5,9 @@
 //! Names are those of MySQL's protocol documentation (dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html) and of
 //! MariaDB's (mariadb.com/kb/en/clientserver-protocol).
 
+#[cfg(test)]
+mod tests;
+
 pub mod auth;
 pub mod command;
 pub mod compress;

@@ -314,13 +314,12 @@ impl Reply {
         if self.continued {
             return Ok(Look::Pass(header));
         }
-        let first = match payload.first() {
-            Some(first) => *first,
-            None if header.length > 0 => return Ok(Look::More),
+        if header.length == 0 {
             // An empty row is none that a server sends, but it does no harm.
-            None if matches!(self.phase, Phase::Rows | Phase::Statistics) => return Ok(Look::Pass(header)),
-            None => return Err(BadReply::Unexpected),
-        };
+            let passes = matches!(self.phase, Phase::Rows | Phase::Statistics);
+            return if passes { Ok(Look::Pass(header)) } else { Err(BadReply::Unexpected) };
+        }
+        let Some(&first) = payload.first() else { return Ok(Look::More) };
         let Some(task) = self.task(first, header.length)? else { return Ok(Look::Pass(header)) };
         if header.length > SQL_JUDGED_BYTES_MAX {
             return Err(BadReply::TooLong);

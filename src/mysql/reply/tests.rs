@@ -145,6 +145,7 @@ fn answers_end_where_they_end() {
         check(Kind::StmtFetch, new().rows(2).end(CURSOR), &[END]);
         check(Kind::StmtFetch, new().end(Status::LAST_ROW_SENT.with(MORE)), &[END]);
         check(Kind::StmtFetch, new().err(), &[Judged::Err]);
+        check(Kind::StmtFetch, new().packet(b"").packet(&[7; 254]).packet(&[7; 255]).end(AUTOCOMMIT), &[END]);
         check(Kind::FieldList, new().definitions(0).end(AUTOCOMMIT), &[END]);
         check(Kind::Statistics, new().packet(b"Uptime: 5  Threads: 1"), &[]);
         check(Kind::Statistics, new().packet(b""), &[]);
@@ -269,6 +270,8 @@ fn what_cannot_stand_there_is_refused() {
     long_end[0] = EOF;
     let table: &[(Kind, Capabilities, &[&[u8]], BadReply)] = &[
         (Kind::Query, OLD, &[b""], Unexpected),
+        // Not the first byte of the next packet's header.
+        (Kind::StmtReset, OLD, &[b"", b"", b""], Unexpected),
         (Kind::Query, OLD, &[b"\xfe\0\0\x02\0"], Packet(BadPacket::Short)),
         (Kind::Query, OLD, &[b"\x02\0"], Unexpected),
         (Kind::Query, OLD, &[b"\xfc\0\0"], Unexpected),
