@@ -198,7 +198,8 @@ impl<'a> Response<'a> {
     /// Reads a payload that answers a greeting with the capabilities `offered`.
     pub fn parse(payload: &'a [u8], offered: Capabilities) -> Read<Self> {
         let SslRequest { capabilities, packet_bytes_max, collation } = SslRequest::parse(payload)?;
-        let capabilities = capabilities & offered;
+        // It was read in the form of 4.1, whatever was offered.
+        let capabilities = capabilities & (offered | Capabilities::PROTOCOL_41);
         let mut reader = Reader::new(payload);
         reader.bytes(SSL_REQUEST_BYTES)?;
         let user = reader.nul()?;
