@@ -276,3 +276,13 @@ pub const STATS_HISTORY: usize = 150;
 pub const MARK_BYTES_MAX: usize = 128;
 /// Characters of each name in `Ringgate-Decision`.
 pub const MARK_NAME_CHARS_MAX: usize = 100;
+/// Bytes of one packet of a MySQL client before it has logged in (its fields have 255 bytes, its attributes 64 KiB at
+/// most). A longer one: 1153, and the connection closes.
+pub const SQL_LOGIN_BYTES_MAX: usize = 72 * 1024;
+/// Bytes of a packet of a MySQL server that is judged before it is passed on (OK, EOF, ERR). A longer one ends the
+/// connection to the server.
+pub const SQL_JUDGED_BYTES_MAX: usize = 256 * 1024;
+/// Packets of a MySQL login exchange (switches and further data) of one side. More: the login fails.
+pub const SQL_LOGIN_PACKETS_MAX: u8 = 16;
+/// Bytes of a compressed packet's payload that are decompressed at a time.
+pub const SQL_INFLATE_BYTES: usize = 16 * 1024;

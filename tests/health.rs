@@ -5,14 +5,9 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
-use common::{
-    Authority, Nginx, Ringgate, Running, Server, address, curl, curl_text, eventually, is_listening, now,
-    program, site,
-};
-use tempfile::TempDir;
+use common::{Authority, MariaDb, Nginx, Ringgate, Server, address, curl, curl_text, eventually, now, site};
 
 const FAST: &str = "every = \"100ms\", timeout = \"90ms\", rise = 2, fall = 2";
 
@@ -215,29 +210,9 @@ fn a_check_speaks_what_the_server_speaks() {
 
 #[test]
 fn a_database_is_asked_as_databases_are() {
-    let folder = TempDir::new().unwrap();
-    let here = folder.path().to_str().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let install = program("mariadb-install-db", "mariadb-server");
-    let data = format!("--datadir={here}/data");
-    let installed = Command::new(install)
-        .args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"])
-        .args(["--user=root", "--skip-name-resolve"])
-        .output()
-        .unwrap();
-    assert!(installed.status.success(), "{installed:?}");
-    let at = address();
-    let server = program("mariadbd", "mariadb-server");
-    let (host, port) = (format!("--bind-address={}", at.ip()), format!("--port={}", at.port()));
-    let socket = format!("--socket={here}/sock");
     // The host is blocked after one client that leaves after the greeting: checks must not be such clients.
-    let arguments = ["--no-defaults", &data, &host, &port, &socket, "--user=root", "--max-connect-errors=1"];
-    let start = || {
-        let mut running = Running::start("mariadbd", &server, &arguments, folder.path());
-        running.wait_until("it listens", || is_listening(at));
-        running
-    };
-    let running = start();
+    let mut database = MariaDb::with(1, &["--max-connect-errors=1", "--skip-name-resolve=0"]);
+    let at = database.address;
     let front = address();
     let config = format!(
         "[tcp.db]\nlisten = [\"{front}\"]\npool = \"db\"\n[pool.db]\nservers = [\"{at}\"]\ncheck = {{ type = \"mysql\", {FAST} }}\n"
@@ -245,16 +220,11 @@ fn a_database_is_asked_as_databases_are() {
     let gate = Ringgate::start(common::Engine::Epoll, &with_admin(&config));
     eventually("it is checked", || servers(&gate).contains("-MariaDB").then_some(()));
     std::thread::sleep(Duration::from_secs(1));
-    let client = program("mariadb", "mariadb-client");
-    let asked = Command::new(client)
-        .args(["--no-defaults", &socket, "-N", "-e", "show global status like 'Aborted_connects%'"])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&asked.stdout).into_owned();
-    assert!(asked.status.success() && told.contains("Aborted_connects"), "{asked:?}");
+    let told = database.sql("show global status like 'Aborted_connects%'");
+    assert!(told.contains("Aborted_connects"), "{told}");
     assert!(servers(&gate).contains("\"state\":\"up\""), "{}", servers(&gate));
-    drop(running);
+    database.stop();
     logged(&gate, "is down: connection refused (2 of 2 checks)");
-    let _running = start();
+    database.start_again();
     logged(&gate, &format!("server {at} is up: 10."));
 }

@@ -1,0 +1,22 @@
+//! The MySQL and MariaDB client/server protocol, both roles, without I/O.
+//!
+//! Bytes go in, meaning comes out, and the other way round; each file is one part of the protocol and says more. Owns no
+//! connection and no configuration. Always true: nothing here panics or reserves memory because of what a packet claims.
+//! Names are those of MySQL's protocol documentation (dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html) and of
+//! MariaDB's (mariadb.com/kb/en/clientserver-protocol).
+
+#[cfg(test)]
+mod tests;
+
+pub mod auth;
+pub mod command;
+pub mod compress;
+pub mod errors;
+pub mod facts;
+pub mod generic;
+pub mod handshake;
+pub mod packet;
+pub mod prepared;
+pub mod reply;
+pub mod track;
+pub mod wire;
