@@ -75,7 +75,7 @@
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 0 | [`access`] [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
-//! | 1 | [`http`] [`proxyproto`] [`tls`] | bytes <-> meaning |
+//! | 1 | [`http`] [`mysql`] [`proxyproto`] [`tls`] | bytes <-> meaning |
 //! | 2 | [`config`] [`route`] [`balance`] [`meters`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
 //! | 3 | [`tell`] | model -> words for people |
@@ -98,6 +98,7 @@ pub mod limits;
 pub mod net;
 
 pub mod http;
+pub mod mysql;
 pub mod proxyproto;
 pub mod tls;
 

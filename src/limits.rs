@@ -271,3 +271,11 @@ pub const STATS_HISTORY: usize = 150;
 pub const MARK_BYTES_MAX: usize = 128;
 /// Characters of each name in `Ringgate-Decision`.
 pub const MARK_NAME_CHARS_MAX: usize = 100;
+
+/// Names of one statement that its verdict holds. More are left out, and what they pin stays pinned.
+pub const SQL_NAMES_MAX: usize = 4;
+/// Bytes of the shape of a statement as text. A longer one ends in `...`.
+pub const SQL_DIGEST_BYTES_MAX: usize = 1024;
+/// Named locks, temporary tables, and statements prepared by text that a session remembers by name, each. More pin the
+/// session to the primary until it is reset.
+pub const SQL_SESSION_NAMES_MAX: usize = 32;
