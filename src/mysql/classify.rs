@@ -55,8 +55,8 @@ struct Signs {
     one_server: bool,
     /// FROM was met: a function may run any number of times.
     from: bool,
-    /// TEMPORARY was met.
-    temporary: bool,
+    /// In the list of WITH: names before parentheses are no functions.
+    with_list: bool,
 }
 
 /// The judgement in progress.

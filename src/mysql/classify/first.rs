@@ -146,13 +146,22 @@ impl Judge<'_> {
 
     /// `WITH ... SELECT`, `WITH ... UPDATE`: the verb stands outside of all parentheses.
     fn with(&mut self) -> Place {
+        self.signs.with_list = true;
+        let place = self.with_verb();
+        self.signs.with_list = false;
+        place
+    }
+
+    fn with_verb(&mut self) -> Place {
         loop {
             let behind_list = self.last.kind == Kind::Close && self.depth == 0;
             let Some(piece) = self.step() else { return self.unknown() };
             match piece.word {
                 _ if self.depth != 0 && !(self.depth == 1 && piece.kind == Kind::Open && behind_list) => {}
-                Word::Select | Word::Values => return self.read(),
-                Word::Table if self.dialect.vendor == Vendor::MySql => return self.read(),
+                Word::Select | Word::Values => return self.read_behind_with(),
+                Word::Table if self.dialect.vendor == Vendor::MySql => {
+                    return self.read_behind_with();
+                }
                 Word::Insert | Word::Replace | Word::Update | Word::Delete => return primary(Rule::Write),
                 _ if piece.kind == Kind::Open && behind_list => return self.with_parenthesis(),
                 _ => {}
@@ -160,8 +169,14 @@ impl Judge<'_> {
         }
     }
 
+    fn read_behind_with(&mut self) -> Place {
+        self.signs.with_list = false;
+        self.read()
+    }
+
     /// `WITH a AS (...) (SELECT ...)`.
     fn with_parenthesis(&mut self) -> Place {
+        self.signs.with_list = false;
         let place = self.parenthesis();
         if place.1 == Rule::Unknown { self.unknown() } else { place }
     }

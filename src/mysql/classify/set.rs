@@ -110,8 +110,8 @@ impl Judge<'_> {
                 let Some(piece) = self.next else { return };
                 let name = self.bare(piece);
                 self.step();
-                let scope = is_scope(name);
-                self.variable(if scope { None } else { Some(name) }, name, found);
+                let (name, scope) = if is_scope(name) { (None, name) } else { (Some(name), &b""[..]) };
+                self.variable(name, scope, found);
             }
             Some(Kind::Word | Kind::Quoted) => self.named_assignment(found),
             _ => self.signs.bad = true,

@@ -43,7 +43,6 @@ impl Judge<'_> {
             Word::Value if matches!(self.last.word, Word::Next | Word::Previous) => {
                 self.effects |= Effects::SEQUENCES;
             }
-            Word::Temporary => self.signs.temporary = true,
             _ => {}
         }
     }
@@ -122,7 +121,8 @@ impl Judge<'_> {
     /// The name of a function that is not the server's own, or of something else before a parenthesis.
     fn unknown_function(&mut self, piece: Piece) {
         // A name with a parenthesis in the list of WITH is none, nor the table of an INSERT.
-        if matches!(self.last.word, Word::With | Word::Into | Word::Table | Word::As) {
+        let in_list = self.signs.with_list && self.depth == 0;
+        if in_list || matches!(self.last.word, Word::Into | Word::Table | Word::As | Word::Call) {
             return;
         }
         self.effects |= Effects::CALLS_UNKNOWN;
