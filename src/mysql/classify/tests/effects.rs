@@ -48,7 +48,7 @@ fn effects_are_told() {
         ("select get_lock(concat('a'),1)", "{\"TAKES_LOCKS\"}"),
         ("select get_lock('a',1), get_lock('b',1)", "{\"TAKES_LOCKS\"}"),
         ("select get_lock('a',1) from t", "{\"TAKES_LOCKS\"}"),
-        ("set @x=get_lock('a',1)", "{\"WRITES_VARIABLES\", \"TAKES_LOCKS\"}"),
+        ("set @x=get_lock('a',1)", "{\"WRITES_VARIABLES\", \"READS_VARIABLES\", \"TAKES_LOCKS\"}"),
         ("select release_lock('a')", "{\"RELEASES_LOCK\"}"),
         ("do release_lock('a')", "{\"RELEASES_LOCK\"}"),
         ("select release_lock('a') as x", "{\"RELEASES_LOCK\"}"),
