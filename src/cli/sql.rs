@@ -162,3 +162,48 @@ pub fn line(statement: &[u8], state: &mut SessionState) -> String {
     }
     format!("{:<8} {:<16} {}", decision.target.word(), decision.why.word(), decision.why.text())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_have_versions() {
+        for (text, expected) in [
+            ("mariadb-10.11", Some(Dialect::mariadb(101_199))),
+            ("MariaDB-10.6.3", Some(Dialect::mariadb(100_603))),
+            ("mysql-9", Some(Dialect::mysql(99_999))),
+            ("mysql-8.0.36", Some(Dialect::mysql(80_036))),
+            ("mysql", None),
+            ("mysql-", None),
+            ("mysql-x", None),
+            ("mysql-8.0.1.2", None),
+            ("mysql-8.100", None),
+            ("postgres-16", None),
+        ] {
+            assert_eq!(server(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_said_so() {
+        assert!(sql_mode("ansi_quotes, STRICT_TRANS_TABLES,").is_ok());
+        let told = sql_mode("ANSI_QOUTES").unwrap_err();
+        assert!(told.contains("did you mean ANSI_QUOTES?"), "{told}");
+        assert!(charset("utf16").unwrap_err().contains("no character set that a client can use"));
+    }
+
+    #[test]
+    fn a_line_says_where_and_why() {
+        let mut state = SessionState::new(Dialect::mariadb(101_119));
+        for (text, start) in [
+            ("select 1", "replica  read             it only reads"),
+            ("begin", "primary  begin            it begins"),
+            ("select 1", "primary  in-transaction   a transaction is open"),
+            ("shutdown", "refuse   administer"),
+        ] {
+            let told = line(text.as_bytes(), &mut state);
+            assert!(told.starts_with(start), "{text}: {told}");
+        }
+    }
+}

@@ -21,7 +21,7 @@ mod tests;
 use arrayvec::ArrayVec;
 
 use super::digest::{Seen, Shape};
-use super::lexer::{Dialect, Kind, Lexer};
+use super::lexer::{Dialect, Kind, Lexer, Token};
 use super::verdict::{Effects, Judged, Kill, Name, Rule, Span, Target, Verdict};
 use super::words::{Word, look_up};
 use crate::limits::SQL_NAMES_MAX;
@@ -31,11 +31,23 @@ use crate::limits::SQL_NAMES_MAX;
 struct Piece {
     kind: Kind,
     word: Word,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
+/// Stands for no token: no parser sees blanks.
 const NOTHING: Piece = Piece { kind: Kind::Blank, word: Word::Name, start: 0, end: 0 };
+
+impl Piece {
+    /// A token of a text that is not longer than [`TEXT_BYTES_MAX`].
+    #[inline]
+    fn new(token: Token, word: Word) -> Self {
+        Self { kind: token.kind, word, start: token.start as u32, end: token.end as u32 }
+    }
+}
+
+/// Bytes of a text that is judged: no server takes more than a quarter of it.
+const TEXT_BYTES_MAX: usize = u32::MAX as usize;
 
 /// What the words of one statement showed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,8 +77,8 @@ struct Judge<'a> {
     dialect: Dialect,
     lexer: Lexer<'a>,
     shape: Shape,
-    /// The token that comes next.
-    next: Option<Piece>,
+    /// The token that comes next, or [`NOTHING`].
+    ahead: Piece,
     /// The one that was taken last, and the one before it.
     last: Piece,
     before: Piece,
@@ -85,6 +97,10 @@ struct Judge<'a> {
 
 /// Judges a text.
 pub fn classify(text: &[u8], dialect: Dialect) -> Verdict {
+    if text.len() > TEXT_BYTES_MAX {
+        // Cut within a text in quotes, it is not understood.
+        return Judge::new(b"'", dialect, false).judge();
+    }
     Judge::new(text, dialect, false).judge()
 }
 
@@ -95,7 +111,7 @@ impl<'a> Judge<'a> {
             dialect,
             lexer: Lexer::new(text, dialect),
             shape: Shape::default(),
-            next: None,
+            ahead: NOTHING,
             last: NOTHING,
             before: NOTHING,
             taken: 0,
@@ -114,9 +130,9 @@ impl<'a> Judge<'a> {
 
     fn judge(mut self) -> Verdict {
         let mut judged = self.statement();
-        while self.next.is_some_and(|piece| piece.kind == Kind::Semicolon) {
+        while self.next().is_some_and(|piece| piece.kind == Kind::Semicolon) {
             self.fetch();
-            if !matches!(self.next, None | Some(Piece { kind: Kind::Semicolon, .. })) {
+            if !matches!(self.next(), None | Some(Piece { kind: Kind::Semicolon, .. })) {
                 let other = self.statement();
                 judged = Judged {
                     target: if other.target == Target::Refuse { other.target } else { Target::Primary },
@@ -163,18 +179,29 @@ impl<'a> Judge<'a> {
     /// Reads ahead.
     #[inline]
     fn fetch(&mut self) {
-        self.next = self.lexer.next_solid().map(|token| {
-            let bytes = token.of(self.text);
-            let (word, folded) = if token.kind == Kind::Word { look_up(bytes) } else { (Word::Name, 0) };
-            self.shape.see(&Seen { kind: token.kind, word, folded, bytes });
-            Piece { kind: token.kind, word, start: token.start, end: token.end }
-        });
+        let Some(token) = self.lexer.next_solid() else {
+            self.ahead = NOTHING;
+            return;
+        };
+        let bytes = token.of(self.text);
+        let (word, folded) = if token.kind == Kind::Word { look_up(bytes) } else { (Word::Name, 0) };
+        self.shape.see(&Seen { kind: token.kind, word, folded, bytes });
+        self.ahead = Piece::new(token, word);
+    }
+
+    /// The token that comes next.
+    #[inline]
+    fn next(&self) -> Option<Piece> {
+        (self.ahead.kind != Kind::Blank).then_some(self.ahead)
     }
 
     /// Takes a token of the statement and notes what it shows.
     #[inline]
     fn step(&mut self) -> Option<Piece> {
-        let piece = self.next.filter(|piece| piece.kind != Kind::Semicolon)?;
+        let piece = self.ahead;
+        if matches!(piece.kind, Kind::Blank | Kind::Semicolon) {
+            return None;
+        }
         self.fetch();
         self.note(piece);
         self.before = self.last;
@@ -203,22 +230,23 @@ impl<'a> Judge<'a> {
 
     /// Which word comes next; [`Word::Name`] for anything else.
     fn peek(&self) -> Word {
-        self.next.map_or(Word::Name, |piece| piece.word)
+        self.ahead.word
     }
 
     fn peek_kind(&self) -> Option<Kind> {
-        self.next.map(|piece| piece.kind).filter(|kind| *kind != Kind::Semicolon)
+        let kind = self.ahead.kind;
+        (!matches!(kind, Kind::Blank | Kind::Semicolon)).then_some(kind)
     }
 
     /// Whether the next token is a word with this text.
     fn is_next(&self, text: &str) -> bool {
-        self.next.is_some_and(|piece| {
+        self.next().is_some_and(|piece| {
             piece.kind == Kind::Word && self.bytes(piece).eq_ignore_ascii_case(text.as_bytes())
         })
     }
 
     fn bytes(&self, piece: Piece) -> &'a [u8] {
-        self.text.get(piece.start..piece.end).unwrap_or_default()
+        self.text.get(piece.start as usize..piece.end as usize).unwrap_or_default()
     }
 
     /// The bytes of a name or variable without `@` and quotes.
@@ -245,14 +273,18 @@ impl<'a> Judge<'a> {
         let is_name = |kind| matches!(kind, Kind::Word | Kind::Name | Kind::Quoted);
         self.peek_kind().filter(|kind| is_name(*kind))?;
         let first = self.step()?;
-        let mut name = Name::new(self.text, first.start, first.end);
+        let mut name = self.name_of(first);
         if self.peek_kind() == Some(Kind::Dot) {
             self.step();
             self.peek_kind().filter(|kind| is_name(*kind))?;
             let second = self.step()?;
-            name = Name { schema: name.hash, ..Name::new(self.text, second.start, second.end) };
+            name = Name { schema: name.hash, ..self.name_of(second) };
         }
         Some(name)
+    }
+
+    fn name_of(&self, piece: Piece) -> Name {
+        Name::new(self.text, piece.start as usize, piece.end as usize)
     }
 
     /// Keeps a name for the verdict, while there is room.

@@ -127,12 +127,13 @@ const FUNCTIONS: &str = "
 
 #[derive(Clone, Copy)]
 struct Slot {
+    hash: u64,
     name: &'static [u8],
     word: Word,
 }
 
 static TABLE: [Slot; SLOTS] = {
-    let mut table = [Slot { name: b"", word: Word::Name }; SLOTS];
+    let mut table = [Slot { hash: 0, name: b"", word: Word::Name }; SLOTS];
     let mut at = 0;
     while at < MEANINGS.len() {
         table = with(table, MEANINGS[at].0.as_bytes(), MEANINGS[at].1);
@@ -162,14 +163,15 @@ const fn with_all(mut table: [Slot; SLOTS], mut list: &'static [u8], word: Word)
 /// Adds a word; one that is there already stays what it is.
 const fn with(mut table: [Slot; SLOTS], name: &'static [u8], word: Word) -> [Slot; SLOTS] {
     assert!(name.len() <= BYTES_MAX);
-    let mut at = (folded_hash(name) >> SHIFT) as usize;
+    let hash = folded_hash(name);
+    let mut at = (hash >> SHIFT) as usize;
     while !table[at].name.is_empty() {
         if same(table[at].name, name) {
             return table;
         }
         at = (at + 1) % SLOTS;
     }
-    table[at] = Slot { name, word };
+    table[at] = Slot { hash, name, word };
     table
 }
 
@@ -230,7 +232,9 @@ pub fn look_up(name: &[u8]) -> (Word, u64) {
     while let Some(slot) = TABLE.get(at % SLOTS)
         && !slot.name.is_empty()
     {
-        if slot.name.eq_ignore_ascii_case(name) {
+        // Up to eight bytes of one length have a hash of their own.
+        let is_same = slot.hash == hash && slot.name.len() == name.len();
+        if is_same && (name.len() <= 8 || slot.name.eq_ignore_ascii_case(name)) {
             return (slot.word, hash);
         }
         at += 1;

@@ -23,7 +23,7 @@ impl Judge<'_> {
         }
         let Some(first) = self.step() else {
             // `;` at the beginning is a mistake; nothing at all is not.
-            self.signs.bad |= self.next.is_some();
+            self.signs.bad |= self.next().is_some();
             return primary(Rule::Empty);
         };
         if first.kind != Kind::Word {
@@ -117,7 +117,7 @@ impl Judge<'_> {
     pub(super) fn finish_body(&mut self) {
         loop {
             while self.step().is_some() {}
-            if self.next.is_none() {
+            if self.next().is_none() {
                 return;
             }
             self.fetch();
@@ -291,7 +291,7 @@ impl Judge<'_> {
     fn routine(&mut self) -> Place {
         let effects = self.effects;
         while self.step().is_some() {}
-        let is_simple = self.next.is_none();
+        let is_simple = self.next().is_none();
         self.finish_body();
         self.effects = if is_simple { effects } else { effects | Effects::OPAQUE };
         self.names.clear();
@@ -369,7 +369,7 @@ impl Judge<'_> {
 
     /// Judges the text in quotes that comes next, if it stands there as the server will read it, and nothing but it.
     fn inner(&mut self) {
-        let Some(piece) = self.next.filter(|piece| piece.kind == Kind::Text) else { return };
+        let Some(piece) = self.next().filter(|piece| piece.kind == Kind::Text) else { return };
         self.step();
         let bytes = self.bytes(piece);
         let Some((quote @ (b'\'' | b'"'), inside)) = bytes.split_first() else { return };
@@ -378,7 +378,7 @@ impl Judge<'_> {
         if !is_plain || !(self.is_over() || self.peek() == Word::Using) {
             return;
         }
-        self.prepared = Some(Span { start: piece.start + 1, end: piece.end - 1 });
+        self.prepared = Some(Span { start: piece.start as usize + 1, end: piece.end as usize - 1 });
         if !self.within {
             let judged = Judge::new(inside, self.dialect, true).judge();
             let nested = Effects::PREPARES | Effects::EXECUTES | Effects::DEALLOCATES;

@@ -83,9 +83,12 @@ impl Judge<'_> {
             self.step();
         }
         let user = self.take_text("USER");
-        let first = self.next.filter(|piece| piece.kind != Kind::Semicolon);
+        let first = self.next().filter(|piece| piece.kind != Kind::Semicolon);
         while self.step().is_some() {}
-        let rest = Span { start: first.map_or(self.text.len(), |piece| piece.start), end: self.last.end };
+        let rest = Span {
+            start: first.map_or(self.text.len(), |piece| piece.start as usize),
+            end: self.last.end as usize,
+        };
         let digits = rest.of(self.text);
         let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
         let number =

@@ -107,7 +107,7 @@ impl Judge<'_> {
                 found.user = true;
             }
             Some(Kind::SystemVariable) => {
-                let Some(piece) = self.next else { return };
+                let Some(piece) = self.next() else { return };
                 let name = self.bare(piece);
                 self.step();
                 let (name, scope) = if is_scope(name) { (None, name) } else { (Some(name), &b""[..]) };
@@ -184,7 +184,7 @@ impl Judge<'_> {
     /// A session variable, at its value.
     fn known_variable(&mut self, name: &[u8], has_scope: bool, found: &mut Found) {
         let is = |words: &[&str]| words.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()));
-        let value = self.next.map(|piece| self.bare(piece)).unwrap_or_default();
+        let value = self.next().map(|piece| self.bare(piece)).unwrap_or_default();
         let behind = self.lexer.clone().next_solid().map(|token| token.kind);
         let is_whole = matches!(behind, None | Some(Kind::Comma | Kind::Semicolon));
         let says =

@@ -184,7 +184,7 @@ impl Judge<'_> {
             return;
         }
         let mut ahead = self.lexer.clone();
-        let open = self.next.map(|piece| piece.kind);
+        let open = self.next().map(|piece| piece.kind);
         if open != Some(Kind::Open) {
             return;
         }
@@ -241,8 +241,7 @@ impl Judge<'_> {
             && self.peek_kind() == Some(Kind::Dot)
             && let Some(token) = ahead.next_solid()
         {
-            let part = Piece { kind: token.kind, word: Word::Name, start: token.start, end: token.end };
-            name = self.bare(part);
+            name = self.bare(Piece::new(token, Word::Name));
         }
         let is = |known: &[&str]| known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
         if is(&["identity", "last_insert_id", "insert_id"]) {

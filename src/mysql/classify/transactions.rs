@@ -29,7 +29,7 @@ impl Judge<'_> {
     fn begin(&mut self) -> Place {
         self.take_text("WORK");
         // `BEGIN NOT ATOMIC`, and in sql_mode ORACLE any BEGIN with something behind it.
-        let is_over = self.is_over() && (!self.dialect.oracle || self.next.is_none());
+        let is_over = self.is_over() && (!self.dialect.oracle || self.next().is_none());
         if !is_over {
             return self.block();
         }
