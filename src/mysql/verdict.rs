@@ -64,7 +64,7 @@ macro_rules! rules {
 rules! {
     // Of the text.
     Read "read" "it only reads",
-    Function "function" "it reads, and calls a function that is not the server's own: the read only replica stops it if that writes",
+    Function "function" "it calls a stored function: if that writes, the read only replica stops it",
     Write "write" "it changes data",
     Schema "schema" "it changes schemas, users or privileges",
     Maintenance "maintenance" "it maintains tables, logs or caches, and may be replicated",
