@@ -20,6 +20,7 @@ mod admin_model;
 mod ctl;
 mod demo;
 mod run;
+mod sql;
 mod top;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ Examples:
   ringgate run /etc/ringgate.toml       the same file, at work; SIGTERM lets requests finish, then ends
   ringgate explain http /etc/ringgate.toml --url https://www.example.org/api/x
                                         which route and pool take this request, and why
+  ringgate explain sql \"select 1\"      which server takes this statement, and why
   ringgate ctl servers                  what a running process does; drain web/a takes a server out of it
   ringgate top                          the same, live
 
@@ -69,7 +71,7 @@ enum Command {
         /// The configuration file
         file: PathBuf,
     },
-    /// Say what would happen to a request, and why
+    /// Say what would happen to a request or a statement, and why
     #[command(subcommand)]
     Explain(Explain),
     /// Ask a running process, or change what it does
@@ -127,6 +129,8 @@ enum Explain {
         #[arg(long, default_value = "GET")]
         method: String,
     },
+    /// Which server of a primary and its replicas gets each SQL statement
+    Sql(sql::Sql),
 }
 
 /// Runs the program with the arguments of the process.
@@ -140,6 +144,7 @@ pub fn main() -> ExitCode {
             say(&answer.text);
             if answer.is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Command::Explain(Explain::Sql(arguments)) => sql::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
     }

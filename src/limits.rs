@@ -286,3 +286,10 @@ pub const SQL_JUDGED_BYTES_MAX: usize = 256 * 1024;
 pub const SQL_LOGIN_PACKETS_MAX: u8 = 16;
 /// Bytes of a compressed packet's payload that are decompressed at a time.
 pub const SQL_INFLATE_BYTES: usize = 16 * 1024;
+/// Names of one statement that its verdict holds. More are left out, and what they pin stays pinned.
+pub const SQL_NAMES_MAX: usize = 4;
+/// Bytes of the shape of a statement as text. A longer one ends in `...`.
+pub const SQL_DIGEST_BYTES_MAX: usize = 1024;
+/// Named locks, temporary tables, and statements prepared by text that a session remembers by name, each. More pin the
+/// session to the primary until it is reset.
+pub const SQL_SESSION_NAMES_MAX: usize = 32;

@@ -176,6 +176,28 @@ fn explain_says_where_a_request_goes_and_why() {
     assert_ne!(bad.code, Some(0), "{}", bad.text());
 }
 
+#[test]
+fn explain_says_where_a_statement_goes_and_why() {
+    let ask = |arguments: &[&str]| Ringgate::once(None, &[&["explain", "sql"], arguments].concat());
+    let said = ask(&["select 1", "update t set a = 1", "--server", "mysql-9"]);
+    assert_eq!(said.code, Some(0), "{}", said.text());
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("replica ") && lines[1].starts_with("primary "),
+        "{lines:?}"
+    );
+    let said = ask(&["--session", "set autocommit = 0", "select 1"]);
+    assert!(said.stdout.contains("autocommit is off"), "{}", said.text());
+    for (arguments, word) in [
+        (&["--server", "oracle-19", "select 1"][..], "mariadb-VERSION or mysql-VERSION"),
+        (&["--sql-mode", "ANSI_QOUTES", "select 1"], "did you mean ANSI_QUOTES?"),
+        (&["--charset", "utf16", "select 1"], "no character set that a client can use"),
+    ] {
+        let said = ask(arguments);
+        assert!(said.code == Some(2) && said.stderr.contains(word), "{}", said.text());
+    }
+}
+
 /// Its examples are what newcomers copy: they must be right.
 #[test]
 fn the_examples_of_the_readme_are_right() {

@@ -24,6 +24,7 @@ mod explain;
 mod host;
 mod names;
 pub mod path;
+pub mod split;
 
 #[cfg(test)]
 mod tests;
