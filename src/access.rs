@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::close::Close;
-use crate::ids::{HttpId, PoolId, ServerId, TcpId};
+use crate::ids::{HttpId, PoolId, ServerId, SqlId, TcpId};
 
 /// Which block served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Block {
     Http(HttpId),
     /// A `[tcp]` block.
     Tcp(TcpId),
+    /// An `[sql]` block.
+    Sql(SqlId),
 }
 
 /// TLS with the client.

@@ -382,6 +382,19 @@ impl Queue {
         true
     }
 
+    /// Copies the first `count` bytes behind what `out` holds; fewer when the queue is shorter.
+    pub fn peek(&self, count: usize, out: &mut Vec<u8>) {
+        let mut left = count;
+        for chunk in &self.chunks {
+            let piece = chunk.bytes().get(..left).unwrap_or(chunk.bytes());
+            out.extend_from_slice(piece);
+            left -= piece.len();
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
     /// Drops the first `count` bytes (fewer when the queue is shorter); emptied pages go home.
     pub fn consume(&mut self, count: usize, pool: &mut Pool) {
         let mut left = count.min(self.bytes);

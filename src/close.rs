@@ -69,13 +69,14 @@ closes! {
     TlsTimeout,         "tls_timeout",         None,      Client,   false, "the TLS handshake or PROXY header was not complete in time";
     TlsBroken,          "tls_broken",          None,      Client,   false, "the client's TLS stream was damaged";
     ProxyHeader,        "proxy_header",        None,      Client,   false, "the PROXY protocol header is missing, malformed or not from a trusted source";
+    SqlDenied,          "sql_denied",          None,      Client,   false, "an SQL client was not let in";
     TooManyFromClient,  "too_many_from_client",Some(429), Client,   false, "the client's address has too many connections";
     ServerRefused,      "server_refused",      Some(502), Server,   true,  "the server refused the connection or could not be reached";
     ServerConnectTimeout,"server_connect_timeout",Some(504),Server, true,  "the connection to the server did not stand in time";
     ServerTls,          "server_tls",          Some(502), Server,   true,  "the TLS handshake with the server failed";
     ServerClosedEarly,  "server_closed_early", Some(502), Server,   true,  "the server closed before the first byte of its answer";
     ServerTimeout,      "server_timeout",      Some(504), Server,   false, "the server's answer did not begin in time";
-    ServerBadAnswer,    "server_bad_answer",   Some(502), Server,   false, "the server's answer broke the rules of HTTP";
+    ServerBadAnswer,    "server_bad_answer",   Some(502), Server,   false, "the server's answer broke the rules of its protocol";
     ServerTruncated,    "server_truncated",    None,      Server,   false, "the server closed in the middle of its answer";
     ServerSlow,         "server_slow",         None,      Server,   false, "the server's answer came too slowly";
     NoServer,           "no_server",           Some(503), Server,   false, "no server of the pool can be used";

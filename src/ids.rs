@@ -52,6 +52,10 @@ index_id!(
     TcpId
 );
 index_id!(
+    /// An `[sql.NAME]` block, index into `Config::sql`.
+    SqlId
+);
+index_id!(
     /// A pool, index into `Config::pools`.
     PoolId
 );

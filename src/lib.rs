@@ -76,7 +76,7 @@
 //! |---|---|---|
 //! | 0 | [`access`] [`buf`] [`clock`] [`close`] [`counters`] [`ids`] [`limits`] [`net`] | the nouns |
 //! | 1 | [`http`] [`mysql`] [`proxyproto`] [`tls`] | bytes <-> meaning |
-//! | 2 | [`config`] [`route`] [`balance`] [`meters`] | text -> model, meaning -> choice |
+//! | 2 | [`config`] [`route`] [`balance`] [`cluster`] [`meters`] | text -> model, meaning -> choice |
 //! | 3 | [`session`] | choice -> intentions |
 //! | 3 | [`tell`] | model -> words for people |
 //! | 4 | [`ring`] (imports layer 0 only) [`sandbox`] | intentions -> kernel; giving up what is not needed |
@@ -103,6 +103,7 @@ pub mod proxyproto;
 pub mod tls;
 
 pub mod balance;
+pub mod cluster;
 pub mod config;
 pub mod meters;
 pub mod route;

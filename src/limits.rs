@@ -252,6 +252,46 @@ pub const LOG_BATCHES_MAX: usize = 64;
 pub const LOG_TEXT_BYTES_MAX: usize = 2048;
 /// Bytes of a line that goes to syslog in one datagram; a longer one is dropped and counted.
 pub const LOG_DATAGRAM_BYTES_MAX: usize = 60 * 1024;
+/// An SQL connection without a command; the servers' own `wait_timeout` has the same default.
+pub const SQL_IDLE_TIME_DEFAULT: Duration = Duration::from_secs(8 * 3600);
+/// An SQL statement may run for so long before its answer begins.
+pub const SQL_ANSWER_TIME_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// A write waits so long for a primary.
+pub const SQL_PRIMARY_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// A replica that is further behind gets nothing.
+pub const SQL_LAG_DEFAULT: Duration = Duration::from_secs(5);
+/// Sources of GTIDs that are told apart: MariaDB's replication domains, MySQL servers that were ever primary. A write of a further
+/// one sends its session's reads to the primary.
+pub const SQL_GTID_SOURCES_MAX: usize = 16;
+/// Variables of an SQL session that differ from what its login gave, and that a further connection is brought to. With more, everything
+/// goes to the primary.
+pub const SQL_VARIABLES_MAX: usize = 64;
+/// Bytes of the value of such a variable.
+pub const SQL_VARIABLE_BYTES_MAX: usize = 4096;
+/// Sources of GTIDs that a session has written to. With more, everything goes to the primary.
+pub const SQL_WRITTEN_MAX: usize = 4;
+/// Bytes of a statement that brings a connection to a session's state.
+pub const SQL_SETUP_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a command that is looked at as a whole. A longer one goes to the primary, piece by piece.
+pub const SQL_COMMAND_BYTES_MAX: usize = 16 * 1024;
+/// How often a session that waits for a server looks whether there is one.
+pub const SQL_LOOK_TIME: Duration = Duration::from_millis(50);
+/// A session that ends gives its server connections so long to take their COM_QUIT.
+pub const SQL_LEAVE_TIME: Duration = Duration::from_secs(1);
+/// Passwords that are remembered because only a hash of them is stored. With more, all are asked for again.
+pub const SQL_PASSWORDS_MAX: usize = 4096;
+/// Prepared statements of an SQL session that may run on replicas; further ones run on the primary.
+pub const SQL_STATEMENTS_MAX: usize = 256;
+/// Bytes of the text of such a statement.
+pub const SQL_STATEMENT_BYTES_MAX: usize = 8 * 1024;
+/// Shapes of statements that a fence held back, and that are known as writes from then on.
+pub const SQL_WRITES_MAX: usize = 1024;
+/// A read waits so long at a replica for what it must have seen, then it goes to the primary.
+pub const SQL_WAIT_TIME: Duration = Duration::from_millis(20);
+/// After a wait in vain a session's reads go to the primary at once for so long, unless a replica is known to be there.
+pub const SQL_NO_WAIT_TIME: Duration = Duration::from_millis(500);
+/// Bytes of the answer to the question whether a position was reached.
+pub const SQL_POSITION_BYTES_MAX: usize = 4096;
 /// Bytes of one write to a log file.
 pub const LOG_WRITE_BYTES: usize = 64 * 1024;
 /// A destination that takes nothing for so long loses what it was to take.
@@ -286,6 +326,26 @@ pub const SQL_JUDGED_BYTES_MAX: usize = 256 * 1024;
 pub const SQL_LOGIN_PACKETS_MAX: u8 = 16;
 /// Bytes of a compressed packet's payload that are decompressed at a time.
 pub const SQL_INFLATE_BYTES: usize = 16 * 1024;
+/// Every server of an `[sql]` block is asked so often what it is and how far; replicas right after the primary.
+pub const SQL_ASK_TIME: Duration = Duration::from_millis(500);
+/// It must answer within this time.
+pub const SQL_ASK_TIME_MAX: Duration = Duration::from_secs(2);
+/// The monitor's connection and login to it must be made within this time.
+pub const SQL_ASK_CONNECT_TIME: Duration = Duration::from_secs(3);
+/// A server that still does not answer is asked again after twice the time, up to this.
+pub const SQL_RETRY_TIME_MAX: Duration = Duration::from_secs(2);
+/// Bytes of what a server answers to the monitor, and of each of its packets. More is an error.
+pub const SQL_ASK_BYTES_MAX: usize = 1024 * 1024;
+/// How often the accounts are read from the primary.
+pub const SQL_ACCOUNTS_TIME: Duration = Duration::from_secs(10);
+/// How often they are read at most when somebody who is not among them wants to log in.
+pub const SQL_ACCOUNTS_WISH_TIME: Duration = Duration::from_secs(1);
+/// Bytes of all accounts of a server. Of more, none is taken over.
+pub const SQL_ACCOUNTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Positions of a primary that are remembered, to measure how far replicas are behind.
+pub const SQL_HISTORY_MAX: usize = 128;
+/// The first primary of a block is chosen when all its servers were asked, or after this time.
+pub const SQL_SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Names of one statement that its verdict holds. More are left out, and what they pin stays pinned.
 pub const SQL_NAMES_MAX: usize = 4;
 /// Bytes of the shape of a statement as text. A longer one ends in `...`.

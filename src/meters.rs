@@ -13,7 +13,8 @@ use std::time::Duration;
 use crate::access::{Access, Block, Steps};
 use crate::close::{Blame, Close};
 use crate::config::model::Config;
-use crate::ids::{HttpId, ListenerId, PoolId, ServerId, TcpId, WorkerId};
+use crate::ids::{HttpId, ListenerId, PoolId, ServerId, SqlId, TcpId, WorkerId};
+use crate::mysql::verdict::Rule;
 
 /// Upper bounds of a histogram's buckets in nanoseconds: 10 us to 70 s, six per decade. What takes longer is in one more.
 pub const BOUNDS: [u64; 42] = bounds();
@@ -276,7 +277,10 @@ pub struct Meters {
     http: Vec<Arc<Meter>>,
     routes: Vec<Vec<Arc<Meter>>>,
     route_names: Vec<Vec<String>>,
+    /// By target and reason, see [`reason`].
+    reasons: Vec<Vec<Arc<Meter>>>,
     tcp: Vec<Arc<Meter>>,
+    sql: Vec<Arc<Meter>>,
     pools: Vec<Arc<Meter>>,
     servers: Vec<Arc<Meter>>,
     listeners: Vec<Arc<Connections>>,
@@ -306,6 +310,14 @@ impl Meters {
             });
             carried(route_names(config, at), before, || Meter::new(workers, 0))
         };
+        let reasons = |at: usize| {
+            let name = &config.sql[at].name;
+            let before = before.and_then(|(config, meters)| {
+                let at = config.sql.iter().position(|block| block.name == *name)?;
+                Some(((0..REASONS).collect(), &meters.reasons[at]))
+            });
+            carried((0..REASONS).collect(), before, || Meter::new(workers, 0))
+        };
         let doors = before.map(|(config, meters)| (listener_names(config), &meters.listeners));
         let connections = || Connections((0..workers).map(|_| Default::default()).collect());
         Self {
@@ -313,6 +325,8 @@ impl Meters {
             http: list(|config| config.http.iter().map(|one| one.name.clone()).collect(), |one| &one.http, 2),
             routes: (0..config.http.len()).map(routes).collect(),
             route_names: (0..config.http.len()).map(|at| route_names(config, at)).collect(),
+            reasons: (0..config.sql.len()).map(reasons).collect(),
+            sql: list(|config| config.sql.iter().map(|one| one.name.clone()).collect(), |one| &one.sql, 2),
             tcp: list(|config| config.tcp.iter().map(|one| one.name.clone()).collect(), |one| &one.tcp, 2),
             pools: list(
                 |config| config.pools.iter().map(|one| one.name.clone()).collect(),
@@ -337,6 +351,13 @@ impl Meters {
                 }
             }
             Block::Tcp(id) => self.tcp[id.index()].note(worker, access, &times, failed),
+            Block::Sql(id) => {
+                // Without one it is no statement, but a login that failed.
+                if let Some(reason) = access.route {
+                    self.sql[id.index()].note(worker, access, &times, failed);
+                    self.reasons[id.index()][reason as usize].note(worker, access, &times, failed);
+                }
+            }
         }
         if let Some(pool) = access.pool {
             self.pools[pool.index()].note(worker, access, &times, failed);
@@ -353,11 +374,24 @@ impl Meters {
         &self.http[id.index()]
     }
 
-    /// What the route of an exchange is called: host and path.
+    /// What the route of an exchange is called: host and path; of an SQL statement target and reason.
     pub fn route_name(&self, access: &Access) -> Option<&str> {
-        let Block::Http(id) = access.block else { return None };
+        let Block::Http(id) = access.block else {
+            return access.route.and_then(reason_of).map(|(_, rule)| rule.word());
+        };
         let name = self.route_names.get(id.index())?.get(access.route? as usize)?;
         Some(name)
+    }
+
+    /// An `[sql]` block.
+    pub fn sql(&self, id: SqlId) -> &Meter {
+        &self.sql[id.index()]
+    }
+
+    /// The statements of an `[sql]` block by where they ran and why.
+    pub fn reasons(&self, id: SqlId) -> impl Iterator<Item = (&'static str, Rule, &Meter)> {
+        let all = (0u32..).zip(&self.reasons[id.index()]);
+        all.filter_map(|(at, meter)| reason_of(at).map(|(target, rule)| (target, rule, &**meter)))
     }
 
     /// The routes of an `[http]` block, in their order.
@@ -398,6 +432,20 @@ fn carried<K: Eq + Hash, T>(
     }
     let mut of = |name: K| old.get_mut(&name).and_then(Vec::pop).map_or_else(|| Arc::new(new()), Arc::clone);
     names.into_iter().map(&mut of).collect()
+}
+
+/// Numbers of [`reason`].
+const REASONS: u32 = 2 * Rule::ALL.len() as u32;
+
+/// The number for the access record of a statement that ran there, for this reason.
+pub const fn reason(replica: bool, rule: Rule) -> u32 {
+    (replica as u32) * Rule::ALL.len() as u32 + rule as u32
+}
+
+fn reason_of(number: u32) -> Option<(&'static str, Rule)> {
+    let rules = Rule::ALL.len() as u32;
+    let target = if number < rules { "primary" } else { "replica" };
+    Rule::ALL.get((number % rules) as usize).map(|rule| (target, *rule))
 }
 
 fn server_names(config: &Config) -> Vec<String> {

@@ -215,6 +215,9 @@ fn the_examples_of_the_readme_are_right() {
         let file = folder.join(name);
         let text = text.replace("/etc/ringgate/certs", site.both.to_str().unwrap());
         let text = text.replace("/var/log/ringgate", folder.to_str().unwrap());
+        let secret = folder.join("sql.secret");
+        std::fs::write(&secret, "secret").unwrap();
+        let text = text.replace("/etc/ringgate/sql.secret", secret.to_str().unwrap());
         std::fs::write(&file, text).unwrap();
         let said = Ringgate::once(None, &["check", file.to_str().unwrap()]);
         assert_eq!(said.code, Some(0), "{name}: {}", said.text());

@@ -12,7 +12,7 @@ use ringgate::close::Close;
 const LAYERS: &[&[&str]] = &[
     &["access", "buf", "clock", "ids", "limits", "close", "counters", "net"],
     &["http", "mysql", "proxyproto", "tls"],
-    &["config", "route", "balance", "meters"],
+    &["config", "route", "balance", "cluster", "meters"],
     &["session", "tell"],
     &["ring", "sandbox"],
     &["worker", "control"],

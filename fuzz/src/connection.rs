@@ -315,6 +315,7 @@ impl Pair {
             me: SessionId { slot: 0, generation: 0 },
             config: &SHARED.config,
             balancer: &SHARED.balancer,
+            clusters: &[],
             counters: &SHARED.counters,
             pool: &mut self.pool,
             ops: &mut ops,

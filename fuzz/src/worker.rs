@@ -173,6 +173,8 @@ impl<'c> Worker<'c> {
             Serves::Tcp(id) => {
                 (true, self.config.tcp[id.index()].accept_proxy.is_some(), HeadLimits::default())
             }
+            // Its servers speak first, which these do not.
+            Serves::Sql(_) => return,
         };
         self.generation += 1;
         let client = SocketAddr::from(([10, 0, 0, at as u8 + 1], 4000));
@@ -209,6 +211,7 @@ impl<'c> Worker<'c> {
             me,
             config: self.config,
             balancer: &self.balancer,
+            clusters: &[],
             counters: &self.counters,
             pool: &mut self.pool,
             ops,

@@ -115,7 +115,25 @@ pub(super) struct Server {
     /// Per second, where the process says it.
     pub(super) errors_rate: Option<f64>,
     pub(super) latency_ms: Latency,
+    /// Of a server of an `[sql]` block; `None` for others.
+    pub(super) role: Option<String>,
+    /// How far it is behind the primary; `None` when that is not known.
+    pub(super) lag_ms: Option<f64>,
     pub(super) check: Check,
+}
+
+impl Server {
+    /// What it does and how far it is behind: `primary`, `replica 3ms`, `replica ?`; `None` for a server without roles.
+    pub(super) fn part(&self) -> Option<String> {
+        let role = self.role.as_deref()?;
+        Some(match self.lag_ms {
+            _ if role != "replica" => role.to_owned(),
+            None => format!("{role} ?"),
+            Some(ms) if ms < 999.5 => format!("{role} {ms:.0}ms"),
+            Some(ms) if ms < 99_950.0 => format!("{role} {:.1}s", ms / 1000.0),
+            Some(ms) => format!("{role} {:.0}s", ms / 1000.0),
+        })
+    }
 }
 
 /// The last health check.

@@ -20,7 +20,7 @@ use super::model::{Config, Engine, Limits, Listener, Lookup, Process, Sandbox, S
 use super::raw::{At, Entry, Notes, Table, Value};
 use super::values::{self, Listen};
 use super::world::World;
-use crate::ids::{HttpId, PoolId, TcpId};
+use crate::ids::{HttpId, PoolId, SqlId, TcpId};
 use crate::limits;
 use crate::net::Address;
 
@@ -32,6 +32,7 @@ mod http;
 mod log;
 mod pool;
 mod routes;
+mod sql;
 mod tcp;
 mod tls;
 
@@ -86,7 +87,8 @@ impl<'t> Checker<'t, '_> {
         let pools = document.entry("pool");
         let http = document.entry("http");
         let tcp = document.entry("tcp");
-        let listens = http.is_some() || tcp.is_some();
+        let sql = document.entry("sql");
+        let listens = http.is_some() || tcp.is_some() || sql.is_some();
         self.limits(document);
         self.dns(document);
         self.workers(document);
@@ -107,6 +109,10 @@ impl<'t> Checker<'t, '_> {
         for (name, block) in &tcp {
             self.tcp_block(name, block);
         }
+        let sql = sql.map_or_else(Vec::new, |entry| self.blocks(entry, "sql", "main"));
+        for (name, block) in &sql {
+            self.sql_block(name, block);
+        }
         if !listens {
             document.mistake("nothing listens", "add a block: [http.public] with listen = [\":80\"]");
         }
@@ -121,7 +127,7 @@ impl<'t> Checker<'t, '_> {
         }
     }
 
-    /// The named blocks below `[http]`, `[tcp]` or `[pool]`.
+    /// The named blocks below `[http]`, `[tcp]`, `[sql]` or `[pool]`.
     fn blocks(&self, entry: &Entry<'t>, kind: &str, example: &str) -> Vec<(&'t str, Table<'t>)> {
         let Some(named) = entry.table(&format!("write [{kind}.{example}] and the keys below it")) else {
             return Vec::new();

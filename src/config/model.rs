@@ -5,7 +5,7 @@
 //! every id is valid within the same `Config`; nothing here needs a file or a name to be looked up again.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::access::line::Format;
 use crate::http::rules::FieldRules;
-use crate::ids::{HttpId, PoolId, ServerId, TcpId};
+use crate::ids::{HttpId, PoolId, ServerId, SqlId, TcpId};
 use crate::limits;
 use crate::net::Address;
 use crate::proxyproto::Version as ProxyVersion;
@@ -24,7 +23,11 @@ use crate::tls::certs::Description;
 use crate::tls::{ClientTls, ServerTls};
 
 mod dns;
+mod log;
+mod sql;
 pub use dns::{Dns, Family, Found, Lookup, Records, Service};
+pub use log::{Log, LogTo};
+pub use sql::{Consistency, Reads, Sql, SqlAccount, SqlTimes, SqlUsers};
 
 /// Everything.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +38,9 @@ pub struct Config {
     pub http: Vec<Http>,
     /// `[tcp.NAME]` blocks; a `TcpId` is an index.
     pub tcp: Vec<Tcp>,
-    /// `[pool.NAME]` blocks; a `PoolId` is an index.
+    /// `[sql.NAME]` blocks; a `SqlId` is an index.
+    pub sql: Vec<Sql>,
+    /// `[pool.NAME]` blocks, and the servers of `[sql.NAME]` blocks as pools named `sql.NAME`; a `PoolId` is an index.
     pub pools: Vec<Pool>,
     /// Servers of all pools; a `ServerId` is an index.
     pub servers: Vec<Server>,
@@ -107,6 +112,8 @@ pub enum Serves {
     Http(HttpId),
     /// Bytes.
     Tcp(TcpId),
+    /// MySQL's protocol.
+    Sql(SqlId),
 }
 
 /// The block that serves a listener's connections.
@@ -116,6 +123,8 @@ pub enum Block<'c> {
     Http(&'c Http),
     /// Bytes.
     Tcp(&'c Tcp),
+    /// MySQL's protocol.
+    Sql(&'c Sql),
 }
 
 impl Config {
@@ -124,6 +133,7 @@ impl Config {
         match serves {
             Serves::Http(id) => Block::Http(&self.http[id.index()]),
             Serves::Tcp(id) => Block::Tcp(&self.tcp[id.index()]),
+            Serves::Sql(id) => Block::Sql(&self.sql[id.index()]),
         }
     }
 }
@@ -542,39 +552,6 @@ pub enum Sandbox {
     On,
     /// Not at all.
     Off,
-}
-
-/// `[log]`: a line for every exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// Where the lines go; `None` is nowhere.
-    pub access: Option<LogTo>,
-    /// How they are written.
-    pub format: Format,
-    /// A file is rotated at this size; 0 is never.
-    pub rotate_size: u64,
-    /// Old files that are kept.
-    pub rotate_keep: u32,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        let (rotate_size, rotate_keep) = (limits::LOG_ROTATE_DEFAULT, limits::LOG_KEEP_DEFAULT);
-        Self { access: None, format: Format::default(), rotate_size, rotate_keep }
-    }
-}
-
-/// Where the lines of a log go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogTo {
-    /// Behind what a file holds.
-    File(PathBuf),
-    /// The standard output.
-    Stdout,
-    /// A datagram each, to a socket of this host.
-    SyslogUnix(PathBuf),
-    /// A datagram each, to a host.
-    SyslogUdp(SocketAddr),
 }
 
 /// Files and folders that the configuration names, besides listening sockets.

@@ -7,7 +7,7 @@
 //!
 //! A server counts as up until `fall` checks in a row failed, also at the start; then `rise` in a row must succeed.
 
-mod ask;
+pub(super) mod ask;
 mod mysql;
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,10 @@ use super::state::State;
 use crate::balance::ServerView;
 use crate::clock;
 use crate::close::{Blame, Close};
+use crate::cluster::Role;
 use crate::config::model::{Block, Config};
 use crate::counters::Count;
-use crate::ids::{HttpId, ListenerId, PoolId, TcpId, WorkerId};
+use crate::ids::{HttpId, ListenerId, PoolId, SqlId, TcpId, WorkerId};
 use crate::meters::{BOUNDS, CLASSES, Meter, Spread, Step, Sums, route_names};
 use crate::worker::edition::Edition;
 
@@ -110,6 +111,7 @@ pub fn text(state: &State) -> String {
     blocks(&mut text, &edition);
     pools(&mut text, &edition);
     servers(&mut text, state, &edition);
+    sql(&mut text, state, &edition);
     text.text
 }
 
@@ -226,6 +228,7 @@ fn listeners(text: &mut Text, edition: &Edition) {
             let block = match config.block(listener.serves) {
                 Block::Http(http) => &http.name,
                 Block::Tcp(tcp) => &tcp.name,
+                Block::Sql(sql) => &sql.name,
             };
             let sums = edition.meters.listener(ListenerId(at)).sums();
             (listener.address.to_string(), block.as_str(), sums)
@@ -368,6 +371,62 @@ fn servers(text: &mut Text, state: &State, edition: &Edition) {
             text.sample("", &with, u8::from(word == now));
         }
     }
+}
+
+/// Servers of `[sql]` blocks and what the monitor knows of them.
+fn sql(text: &mut Text, state: &State, edition: &Edition) {
+    let blocks = || edition.config.sql.iter().zip(&edition.clusters);
+    let members = || {
+        blocks().flat_map(|(sql, cluster)| {
+            cluster.members().map(|(server, member)| {
+                let server = edition.config.servers[server.index()].name.as_str();
+                ([("block", sql.name.as_str()), ("server", server)], member)
+            })
+        })
+    };
+    text.family("ringgate_sql_statements_total", "counter", "statements by where they ran and why");
+    for (at, (sql, _)) in (0u32..).zip(blocks()) {
+        for (target, rule, meter) in edition.meters.reasons(SqlId(at)) {
+            let count = meter.sums().exchanges();
+            if count > 0 {
+                let labels = [("block", sql.name.as_str()), ("target", target), ("reason", rule.word())];
+                text.sample("", &labels, count);
+            }
+        }
+    }
+    let rows: Vec<Row<'_>> = (0u32..)
+        .zip(&edition.config.sql)
+        .map(|(at, block)| (vec![("block", block.name.as_str())], edition.meters.sql(SqlId(at))))
+        .collect();
+    bytes(text, ["ringgate_sql_received_bytes_total", "ringgate_sql_sent_bytes_total"], &rows);
+    let about = "from a statement's last byte to the last of its answer";
+    text.family("ringgate_sql_statement_duration_seconds", "histogram", about);
+    rows.iter().for_each(|(labels, meter)| text.histogram(labels, &meter.spread(Step::Total)));
+    text.family("ringgate_sql_role", "gauge", "1 for the role that a server of an [sql] block has");
+    for ([block, server], member) in members() {
+        for role in [Role::Primary, Role::Replica, Role::Unknown] {
+            let is_it = u8::from(member.role() == role);
+            text.sample("", &[block, server, ("role", role.word())], is_it);
+        }
+    }
+    let about = "how far a server is behind the primary, where that is known";
+    text.family("ringgate_sql_lag_seconds", "gauge", about);
+    for (labels, member) in members() {
+        if let Some(lag) = member.lag() {
+            text.sample("", &labels, lag.as_secs_f64());
+        }
+    }
+    text.family("ringgate_sql_reached", "gauge", "1 when the monitor reached a server at its last try");
+    members().for_each(|(labels, member)| text.sample("", &labels, u8::from(member.is_reached())));
+    let views = || blocks().map(|(sql, _)| ([("block", sql.name.as_str())], state.sql_view(&sql.name)));
+    let about = "times that another server became the primary";
+    text.family("ringgate_sql_primary_changes_total", "counter", about);
+    views().for_each(|(labels, view)| text.sample("", &labels, view.primary_changes));
+    let about = "1 when a server takes writes beside the primary";
+    text.family("ringgate_sql_two_primaries", "gauge", about);
+    views().for_each(|(labels, view)| text.sample("", &labels, u8::from(view.is_double)));
+    text.family("ringgate_sql_accounts", "gauge", "accounts that are known");
+    views().for_each(|(labels, view)| text.sample("", &labels, view.accounts));
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod metrics;
 mod names;
 mod pass;
 mod patient;
+pub mod sqlmon;
 mod state;
 mod stats;
 pub mod systemd;

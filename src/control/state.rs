@@ -20,6 +20,7 @@ use super::checks::{CheckCounts, CheckView, Checks};
 use super::live::{self, Live, Name, Refusal};
 use super::logs::{Logs, Sink};
 use super::names::Names;
+use super::sqlmon::{BlockView, Monitor};
 use super::stats::Stats;
 use super::{Origin, pass, systemd};
 use crate::balance::Admin;
@@ -91,6 +92,8 @@ pub struct State {
     stamps: RefCell<Stamps>,
     /// Which servers are asked whether they work.
     checks: RefCell<Checks>,
+    /// Which servers of `[sql]` blocks are asked what they are.
+    monitor: RefCell<Monitor>,
     /// Which names are resolved.
     names: Names,
     /// The admin sockets, for a new version of the program.
@@ -122,6 +125,7 @@ impl State {
         let stamps = RefCell::new(stamps(&file));
         let names = Names::new(&file);
         let checks = RefCell::new(Checks::new(shared.clone()));
+        let monitor = RefCell::new(Monitor::new(shared.clone()));
         Self {
             shared,
             engine,
@@ -132,6 +136,7 @@ impl State {
             loaded_at: RefCell::new(clock::wall()),
             stamps,
             checks,
+            monitor,
             names,
             admin_doors,
             stats: Stats::default(),
@@ -314,6 +319,7 @@ impl State {
         live.settle(&next);
         let edition = self.shared.publish(next);
         self.checks.borrow_mut().follow(&edition);
+        self.monitor.borrow_mut().follow(&edition);
         let number = edition.number;
         let until = clock::now() + TAKE_TIME;
         while !self.shared.is_taken(number) && clock::now() < until {
@@ -340,7 +346,9 @@ impl State {
 
     /// Begins to check servers and to resolve names. To be called once, on the control thread.
     pub fn begin(self: &Rc<Self>) {
-        self.checks.borrow_mut().follow(&self.shared.edition());
+        let edition = self.shared.edition();
+        self.checks.borrow_mut().follow(&edition);
+        self.monitor.borrow_mut().follow(&edition);
         self.names.follow(&self.file(), &Rc::downgrade(self));
     }
 
@@ -375,9 +383,15 @@ impl State {
         Ok(Some(number))
     }
 
-    /// What the last check of a server said; `None` when it has no check.
+    /// What the last check of a server said, or the monitor's last question; `None` when there is neither.
     pub fn check_view(&self, edition: &Edition, server: ServerId) -> Option<CheckView> {
-        self.checks.borrow().view(edition, server)
+        let checked = self.checks.borrow().view(edition, server);
+        checked.or_else(|| self.monitor.borrow().check_view(edition, server))
+    }
+
+    /// What the monitor has to say about an `[sql]` block.
+    pub fn sql_view(&self, block: &str) -> BlockView {
+        self.monitor.borrow().view(block)
     }
 
     /// What checks counted since the start.

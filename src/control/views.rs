@@ -13,7 +13,7 @@ use super::handover;
 use super::live::{Difference, Name};
 use super::names::Names;
 use super::state::State;
-use super::stats;
+use super::{sqlmon, stats};
 use crate::balance::ServerView;
 use crate::clock;
 use crate::config::model::{Balance, Block, Config};
@@ -82,6 +82,7 @@ pub fn listeners(state: &State) -> Value {
         let (block, kind, tls) = match edition.config.block(listener.serves) {
             Block::Http(http) => (&http.name, "http", http.tls.is_some()),
             Block::Tcp(tcp) => (&tcp.name, "tcp", tcp.tls.is_some()),
+            Block::Sql(sql) => (&sql.name, "sql", sql.tls.is_some()),
         };
         let (accepted, open) = edition.meters.listener(ListenerId(at)).sums();
         let address = listener.address.to_string();
@@ -153,6 +154,11 @@ fn server_view(
         "errors": sums.failed + view.failed,
         "check": checked(check),
     });
+    if let Some(member) = sqlmon::member(edition, view.server) {
+        all["role"] = member.role().word().into();
+        all["lag_ms"] = json!(member.lag().map(|lag| (lag.as_secs_f64() * 1e4).round() / 10.0));
+        all["reached"] = member.is_reached().into();
+    }
     state.stats.put_server(&stats::known(&edition.config, view.server), &mut all, with_history);
     all
 }

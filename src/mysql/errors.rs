@@ -75,6 +75,10 @@ codes! {
     READ_ONLY_TRANSACTION = 1792 b"25006";
     /// ER_CONNECTION_KILLED of MariaDB: the connection was ended by somebody else.
     KILLED = 1927 b"70100";
+    /// ER_ACCOUNT_HAS_BEEN_LOCKED of MySQL.
+    ACCOUNT_LOCKED = 3118 b"HY000";
+    /// ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB.
+    ACCOUNT_LOCKED_MARIADB = 4151 b"HY000";
     /// CR_SERVER_LOST: the server of this session was lost; a statement may or may not have run. A number of the client
     /// library, on which drivers give the connection up.
     SERVER_LOST = 2013 b"HY000";

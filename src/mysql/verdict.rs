@@ -125,6 +125,12 @@ rules! {
     VariablesElsewhere "variables-elsewhere" "the user variables that it uses were set on another server than it needs",
     PreparedRead "prepared-read" "what was prepared by text only reads",
     ReadsOff "reads-off" "reads = \"primary\"",
+    // Of what happened.
+    NoReplica "no-replica" "no replica can be used, or none has what the session wrote",
+    NotSeen "not-seen" "the replica did not have in time what the session wrote",
+    Command "command" "a command that is no statement goes to the primary",
+    Long "long" "a statement that is too long to be looked at may write",
+    Fenced "fenced" "a replica refused it: it writes, whatever its text seems to say",
 }
 
 macro_rules! effects {

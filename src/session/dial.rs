@@ -355,7 +355,7 @@ impl Dial {
 }
 
 /// Has a session told that a place may be free.
-fn wake(waiter: Option<Waiter>, cx: &mut Cx<'_>) {
+pub(super) fn wake(waiter: Option<Waiter>, cx: &mut Cx<'_>) {
     cx.ops.extend(waiter.map(Op::Wake));
 }
 

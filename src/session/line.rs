@@ -82,6 +82,41 @@ pub(super) fn of_client(ends: &Ends, front: &Conn, cx: &Cx<'_>) -> Vec<u8> {
     bytes
 }
 
+/// What an SQL statement shows of itself: not its text, which may hold what nobody should read.
+#[derive(Debug)]
+pub(super) struct Statement<'s> {
+    /// Who gave it.
+    pub(super) user: &'s [u8],
+    /// The command's name; empty for a connection that ended.
+    pub(super) command: &'static str,
+    /// The number of its shape; 0 when it has none.
+    pub(super) digest: u64,
+}
+
+/// The part of a line that is known of an SQL statement; empty when there is no log.
+pub(super) fn of_statement(ends: &Ends, front: &Conn, statement: &Statement<'_>, cx: &Cx<'_>) -> Vec<u8> {
+    fn write<const JSON: bool>(out: &mut Vec<u8>, ends: &Ends, front: &Conn, statement: &Statement<'_>) {
+        let mut line = Line::<JSON>::new(out);
+        client(&mut line, ends, front);
+        line.text(name!("user"), cut(statement.user));
+        line.word(name!("command"), statement.command);
+        let mut digest = ArrayString::<16>::new();
+        if statement.digest != 0 {
+            // Sixteen digits always fit.
+            let _ = write!(digest, "{:016x}", statement.digest);
+        }
+        line.word(name!("digest"), &digest);
+    }
+    let mut bytes = Vec::new();
+    let log = &cx.config.log;
+    match log.format {
+        _ if log.access.is_none() => {}
+        Format::Json => write::<true>(&mut bytes, ends, front, statement),
+        Format::Text => write::<false>(&mut bytes, ends, front, statement),
+    }
+    bytes
+}
+
 fn client<const JSON: bool>(line: &mut Line<'_, JSON>, ends: &Ends, front: &Conn) {
     let mut text = ArrayString::<64>::new();
     match ends.client {

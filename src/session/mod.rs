@@ -27,18 +27,21 @@ pub mod moves;
 mod record;
 pub mod relay;
 mod request;
+pub mod sql;
 pub mod tcp;
 #[cfg(test)]
 mod tests;
 pub mod timers;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::access::Access;
 use crate::balance::{Balancer, Waiter};
 use crate::buf::{Chain, Pool};
 use crate::clock::Moment;
 use crate::close::Close;
+use crate::cluster::Cluster;
 use crate::config::model::{Config, Serves};
 use crate::counters::Counters;
 use crate::ids::{PoolId, ServerId, SessionId, WorkerId};
@@ -48,6 +51,7 @@ use crate::net::{Ends, Errno};
 use conn::Conn;
 use http::HttpSession;
 use moves::{Followed, Moves};
+use sql::SqlSession;
 use tcp::TcpSession;
 
 /// Which connection of a session.
@@ -160,6 +164,8 @@ pub struct Cx<'a> {
     pub config: &'a Config,
     /// Who takes the next request; shared by all workers.
     pub balancer: &'a Balancer,
+    /// What is known of the servers of `[sql]` blocks, by block.
+    pub clusters: &'a [Arc<Cluster>],
     /// The worker's counters.
     pub counters: &'a Counters,
     /// The worker's pages.
@@ -191,7 +197,7 @@ impl Cx<'_> {
 /// A session as it is now, for people.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// What it speaks: `http` or `tcp`.
+    /// What it speaks: `http`, `tcp` or `sql`.
     pub kind: &'static str,
     /// What it is doing.
     pub phase: &'static str,
@@ -212,6 +218,8 @@ pub enum Session {
     Http(Box<HttpSession>),
     /// A relay of bytes.
     Tcp(Box<TcpSession>),
+    /// MySQL's protocol.
+    Sql(Box<SqlSession>),
 }
 
 impl Session {
@@ -220,6 +228,7 @@ impl Session {
         match serves {
             Serves::Http(site) => Self::Http(Box::new(HttpSession::new(site, ends, refuse, cx))),
             Serves::Tcp(site) => Self::Tcp(Box::new(TcpSession::new(site, ends, refuse, cx))),
+            Serves::Sql(site) => Self::Sql(Box::new(SqlSession::new(site, ends, refuse, cx))),
         }
     }
 
@@ -228,6 +237,15 @@ impl Session {
         match self {
             Self::Http(session) => session.about(),
             Self::Tcp(session) => session.about(),
+            Self::Sql(session) => session.about(),
+        }
+    }
+
+    /// The server of a leg.
+    pub fn server_of(&self, leg: Leg) -> Option<ServerId> {
+        match self {
+            Self::Sql(session) => session.server_of(leg),
+            _ => self.about().server,
         }
     }
 
@@ -236,6 +254,7 @@ impl Session {
         match self {
             Self::Http(session) => session.follow(moves),
             Self::Tcp(session) => session.follow(moves),
+            Self::Sql(session) => session.follow(moves),
         }
     }
 
@@ -244,6 +263,7 @@ impl Session {
         match self {
             Self::Http(session) => session.on(event, cx),
             Self::Tcp(session) => session.on(event, cx),
+            Self::Sql(session) => session.on(event, cx),
         }
     }
 
@@ -252,6 +272,7 @@ impl Session {
         match self {
             Self::Http(session) => session.pump(cx),
             Self::Tcp(session) => session.pump(cx),
+            Self::Sql(session) => session.pump(cx),
         }
     }
 
@@ -260,6 +281,7 @@ impl Session {
         match self {
             Self::Http(session) => session.deadline(),
             Self::Tcp(session) => session.deadline(),
+            Self::Sql(session) => session.deadline(),
         }
     }
 
@@ -268,6 +290,7 @@ impl Session {
         match self {
             Self::Http(session) => session.is_over(),
             Self::Tcp(session) => session.is_over(),
+            Self::Sql(session) => session.is_over(),
         }
     }
 
@@ -276,6 +299,7 @@ impl Session {
         match self {
             Self::Http(session) => session.pages(),
             Self::Tcp(session) => session.pages(),
+            Self::Sql(session) => session.pages(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::config::model::{Block, Config, Http, Pool, Tcp};
-use crate::ids::{HttpId, ListenerId, PoolId, ServerId, TcpId};
+use crate::ids::{HttpId, ListenerId, PoolId, ServerId, SqlId, TcpId};
 
 /// The successors of all ids of a configuration.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Moves {
     /// By old block, then by old route.
     routes: Vec<Vec<Option<u32>>>,
     tcp: Vec<Option<u32>>,
+    sql: Vec<Option<u32>>,
     pools: Vec<Option<u32>>,
     servers: Vec<Option<u32>>,
     /// By old server: connections to it may be kept for requests of the new configuration.
@@ -55,6 +56,7 @@ impl Moves {
         ) {
             (Block::Http(from), Block::Http(to)) => from.name == to.name,
             (Block::Tcp(from), Block::Tcp(to)) => from.name == to.name,
+            (Block::Sql(from), Block::Sql(to)) => from.name == to.name,
             _ => false,
         };
         let listener_key =
@@ -74,6 +76,8 @@ impl Moves {
         let name = |at: usize| old.tcp[at].name.as_str();
         let mut tcp = successors(old.tcp.len(), new.tcp.len(), name, |at| new.tcp[at].name.as_str());
         drop_unless(&mut tcp, |from, to| same_tcp(&old.tcp[from], &new.tcp[to]));
+        let name = |at: usize| old.sql[at].name.as_str();
+        let sql = successors(old.sql.len(), new.sql.len(), name, |at| new.sql[at].name.as_str());
         let name = |at: usize| old.pools[at].name.as_str();
         let pools = successors(old.pools.len(), new.pools.len(), name, |at| new.pools[at].name.as_str());
         let key = |at: usize| server_key(old, at);
@@ -88,7 +92,7 @@ impl Moves {
                 })
             })
             .collect();
-        Self { doors, listeners, http, routes, tcp, pools, servers, same_wire }
+        Self { doors, listeners, http, routes, tcp, sql, pools, servers, same_wire }
     }
 
     /// The successor of a listening socket, whatever block it leads to now.
@@ -114,6 +118,11 @@ impl Moves {
     /// The successor of a `[tcp]` block.
     pub fn tcp(&self, id: TcpId) -> Option<TcpId> {
         self.tcp.get(id.index()).copied().flatten().map(TcpId)
+    }
+
+    /// The successor of an `[sql]` block.
+    pub fn sql(&self, id: SqlId) -> Option<SqlId> {
+        self.sql.get(id.index()).copied().flatten().map(SqlId)
     }
 
     /// The successor of a pool.

@@ -84,6 +84,7 @@ fn listener<'c>(config: &'c Config, url: &Url, text: &mut String) -> Option<&'c 
         Block::Http(http) if http.tls.is_some() => format!("http.{} (TLS)", http.name),
         Block::Http(http) => format!("http.{} (plain)", http.name),
         Block::Tcp(tcp) => format!("tcp.{}", tcp.name),
+        Block::Sql(sql) => format!("sql.{}", sql.name),
     };
     let Some(first) = listeners.first() else {
         let what = match url.host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -103,6 +104,7 @@ fn listener<'c>(config: &'c Config, url: &Url, text: &mut String) -> Option<&'c 
     }
     let problem = match config.block(first.serves) {
         Block::Tcp(_) => Some("it relays bytes: no route is looked at".to_owned()),
+        Block::Sql(_) => Some("it speaks MySQL's protocol: no route is looked at".to_owned()),
         Block::Http(http) if http.tls.is_some() && !url.is_tls => {
             Some("it speaks TLS: a plain request is refused; ask for https://".to_owned())
         }

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::config::model::{
-    Action, Answer, Block, Config, Http, Listener, Pool, Redirect, RedirectTo, Route, Server,
+    Action, Answer, Block, Config, Http, Listener, Pool, Reads, Redirect, RedirectTo, Route, Server, Sql,
 };
 use crate::http::rules::FieldRules;
 use crate::proxyproto::Version;
@@ -17,15 +17,25 @@ pub fn whole(config: &Config) -> String {
     let mut text = String::new();
     for http in &config.http {
         let tls = if http.tls.is_some() { ", TLS" } else { "" };
-        _ = writeln!(text, "\nhttp {}{tls}\n  listens on {}", http.name, addresses(config, &http.name, true));
+        _ = writeln!(
+            text,
+            "\nhttp {}{tls}\n  listens on {}",
+            http.name,
+            addresses(config, "http", &http.name)
+        );
         text += &table(http.routes.iter().map(|(host, path, route)| {
             vec![format!("  {}", rule(host, path)), format!("-> {}", leads_to(config, route))]
         }));
     }
     for tcp in &config.tcp {
         let tls = if tcp.tls.is_some() { ", TLS" } else { "" };
-        _ = writeln!(text, "\ntcp {}{tls}\n  listens on {}", tcp.name, addresses(config, &tcp.name, false));
+        _ = writeln!(text, "\ntcp {}{tls}\n  listens on {}", tcp.name, addresses(config, "tcp", &tcp.name));
         _ = writeln!(text, "  every connection  -> pool {}", config.pools[tcp.pool.index()].name);
+    }
+    for sql in &config.sql {
+        let tls = if sql.tls.is_some() { ", TLS" } else { "" };
+        _ = writeln!(text, "\nsql {}{tls}\n  listens on {}", sql.name, addresses(config, "sql", &sql.name));
+        _ = writeln!(text, "  {}", sql_leads(config, sql));
     }
     for pool in &config.pools {
         _ = writeln!(text, "\npool {}, {}{}", pool.name, pool.balance.word(), pool_options(pool));
@@ -48,9 +58,18 @@ pub fn listeners(config: &Config) -> String {
                 let tls = if tcp.tls.is_some() { "TLS, " } else { "" };
                 ("tcp", &tcp.name, format!("-> {tls}pool {}", config.pools[tcp.pool.index()].name))
             }
+            Block::Sql(sql) => ("sql", &sql.name, sql_leads(config, sql)),
         };
         vec![format!("  {kind}"), name.clone(), address(listener), leads]
     }))
+}
+
+fn sql_leads(config: &Config, sql: &Sql) -> String {
+    let reads = match sql.reads {
+        Reads::Replicas => "writes -> the primary, reads -> replicas",
+        Reads::Primary => "everything -> the primary",
+    };
+    format!("{reads} of pool {}", config.pools[sql.pool.index()].name)
 }
 
 fn http_leads(config: &Config, http: &Http) -> String {
@@ -68,10 +87,11 @@ fn http_leads(config: &Config, http: &Http) -> String {
 }
 
 /// The addresses of a block.
-fn addresses(config: &Config, name: &str, is_http: bool) -> String {
+fn addresses(config: &Config, kind: &str, name: &str) -> String {
     let serves = |listener: &&Listener| match config.block(listener.serves) {
-        Block::Http(http) => is_http && http.name == name,
-        Block::Tcp(tcp) => !is_http && tcp.name == name,
+        Block::Http(http) => kind == "http" && http.name == name,
+        Block::Tcp(tcp) => kind == "tcp" && tcp.name == name,
+        Block::Sql(sql) => kind == "sql" && sql.name == name,
     };
     config.listeners.iter().filter(serves).map(address).collect::<Vec<_>>().join(", ")
 }

@@ -17,7 +17,7 @@ use crate::ring::Io;
 use crate::session::{Cx, Session};
 
 use super::edition::{self, EditionSlot};
-use super::owners::{Entry, Owner};
+use super::owners::{Backs, Entry, Owner};
 use super::shared::DoorCopy;
 use super::{Worker, next_chance};
 
@@ -204,6 +204,7 @@ impl<I: Io> Worker<I> {
             me: id,
             config,
             balancer: &edition.balancer,
+            clusters: &edition.clusters,
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
@@ -230,7 +231,7 @@ impl<I: Io> Worker<I> {
             since: self.now,
             retires,
             front: Some(sock),
-            back: None,
+            backs: Backs::default(),
             armed: Moment::NEVER,
             starved: false,
             counted: counted.filter(|_| !refuse),

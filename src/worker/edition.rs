@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::balance::Balancer;
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::config::model::{Config, Listener};
 use crate::ids::{ListenerId, WorkerId};
 use crate::limits::{BACKLOG_MAX, TAKEN_TIME};
@@ -30,6 +31,8 @@ pub struct Edition {
     pub config: Arc<Config>,
     /// Who takes the next request.
     pub balancer: Balancer,
+    /// What is known of the servers of `[sql]` blocks, by block.
+    pub clusters: Vec<Arc<Cluster>>,
     /// What is measured.
     pub meters: Meters,
     /// Those that no worker has fetched yet.
@@ -49,16 +52,18 @@ impl Edition {
     /// The first of a process with so many workers. They open the listening sockets that `doors` does not have.
     pub fn first(config: Arc<Config>, workers: usize, doors: Doors) -> Self {
         let balancer = Balancer::next(None, &config);
+        let clusters = Cluster::all(None, &config);
         let meters = Meters::new(&config, workers);
-        Self { number: 1, config, balancer, meters, doors: Mutex::new(doors.0) }
+        Self { number: 1, config, balancer, clusters, meters, doors: Mutex::new(doors.0) }
     }
 
     /// The one after `self`: what both configurations have keeps its load and health, and servers that it does not have
     /// get nothing new from now on.
     pub fn next(&self, config: Arc<Config>, doors: Doors) -> Self {
         let balancer = Balancer::next(Some((&self.config, &self.balancer)), &config);
+        let clusters = Cluster::all(Some((&self.config, &self.clusters)), &config);
         let meters = self.meters.next(&self.config, &config);
-        Self { number: self.number + 1, config, balancer, meters, doors: Mutex::new(doors.0) }
+        Self { number: self.number + 1, config, balancer, clusters, meters, doors: Mutex::new(doors.0) }
     }
 
     /// The sockets that were opened for a worker.

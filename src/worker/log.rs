@@ -175,6 +175,7 @@ fn write<const JSON: bool>(access: &Access, config: &Config, meters: &Meters, ti
     let (kind, block) = match access.block {
         Block::Http(id) => ("http", &config.http[id.index()].name),
         Block::Tcp(id) => ("tcp", &config.tcp[id.index()].name),
+        Block::Sql(id) => ("sql", &config.sql[id.index()].name),
     };
     line.word(name!("kind"), kind);
     line.text(name!("block"), block.as_bytes());

@@ -302,6 +302,7 @@ impl<I: Io> Worker<I> {
             me: id,
             config: &edition.config,
             balancer: &edition.balancer,
+            clusters: &edition.clusters,
             counters: &self.shared.seat(self.id).counters,
             pool: self.io.pool(),
             ops: &mut ops,
@@ -426,7 +427,7 @@ impl<I: Io> Worker<I> {
     fn connect_late(&mut self) {
         for (id, leg) in std::mem::take(&mut self.late) {
             // The session may have gone over to another edition: only it knows its server's id there.
-            if let Some(server) = self.sessions.get(id).and_then(|entry| entry.session.about().server) {
+            if let Some(server) = self.sessions.get(id).and_then(|entry| entry.session.server_of(leg)) {
                 self.connect(id, leg, server, Reuse::Never);
             }
         }
@@ -540,7 +541,7 @@ impl<I: Io> Worker<I> {
 
     fn end_session(&mut self, id: SessionId) {
         if let Some(entry) = self.sessions.remove(id) {
-            debug_assert!(entry.back.is_none(), "a session ended with a server connection");
+            debug_assert!(entry.backs.is_empty(), "a session ended with a server connection");
             debug_assert_eq!(entry.session.pages(), 0, "a session ended with pages");
             self.counters().sub(Count::Open, 1);
             self.editions.get(entry.edition).meters.listener(entry.listener).leave(self.id);
@@ -560,7 +561,7 @@ impl<I: Io> Worker<I> {
         let entry = self.sessions.get(id)?;
         match leg {
             Leg::Front => entry.front,
-            Leg::Back(_) => entry.back.and_then(|(own, sock)| (own == leg).then_some(sock)),
+            Leg::Back(_) => entry.backs.get(leg),
         }
     }
 
@@ -571,7 +572,7 @@ impl<I: Io> Worker<I> {
         match leg {
             Leg::Front => entry.front = None,
             Leg::Back(_) => {
-                entry.back = None;
+                entry.backs.take(leg);
                 self.servers_in_use -= 1;
             }
         }
@@ -580,8 +581,7 @@ impl<I: Io> Worker<I> {
 
     fn set_back(&mut self, id: SessionId, leg: Leg, sock: SockId) {
         if let Some(entry) = self.sessions.get_mut(id) {
-            assert!(entry.back.is_none(), "a session has one server connection at a time");
-            entry.back = Some((leg, sock));
+            entry.backs.put(leg, sock);
             self.servers_in_use += 1;
         }
     }

@@ -84,6 +84,37 @@ impl Owners {
     }
 }
 
+/// Server sockets of a session by their legs. HTTP and TCP have one at a time, SQL has the primary's and a replica's.
+#[derive(Debug, Default)]
+pub struct Backs([Option<(Leg, SockId)>; 2]);
+
+impl Backs {
+    /// The socket of a leg.
+    pub fn get(&self, leg: Leg) -> Option<SockId> {
+        self.0.iter().flatten().find(|(own, _)| *own == leg).map(|(_, sock)| *sock)
+    }
+
+    /// Takes the socket of a leg out.
+    pub fn take(&mut self, leg: Leg) -> Option<SockId> {
+        let place = self.0.iter_mut().find(|place| place.is_some_and(|(own, _)| own == leg))?;
+        place.take().map(|(_, sock)| sock)
+    }
+
+    /// Adds the socket of a leg.
+    pub fn put(&mut self, leg: Leg, sock: SockId) {
+        let place = self.0.iter_mut().find(|place| place.is_none());
+        assert!(place.is_some(), "a session has two server connections at a time at most");
+        if let Some(place) = place {
+            *place = Some((leg, sock));
+        }
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
+
 /// A session and what the worker knows of it.
 #[derive(Debug)]
 pub struct Entry {
@@ -99,8 +130,8 @@ pub struct Entry {
     pub retires: Moment,
     /// The client's socket, until it is closed.
     pub front: Option<SockId>,
-    /// The server's socket in use.
-    pub back: Option<(Leg, SockId)>,
+    /// The servers' sockets in use.
+    pub backs: Backs,
     /// The moment for which the heap has an entry.
     pub armed: Moment,
     /// It is in the list of those that wait for pages.

@@ -190,14 +190,21 @@ impl Replication {
     /// database `shop`.
     #[track_caller]
     pub fn start(replicas: u32) -> Self {
-        let primary = MariaDb::with(1, &[]);
+        Self::with(replicas, &[])
+    }
+
+    /// The same with further options for all.
+    #[track_caller]
+    pub fn with(replicas: u32, options: &[&str]) -> Self {
+        let primary = MariaDb::with(1, options);
         primary.sql(&format!(
             "CREATE USER repl@'%' IDENTIFIED BY '{PASSWORD}'; GRANT REPLICATION SLAVE ON *.* TO repl@'%';
              CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO app@'%';
              REVOKE SUPER, READ_ONLY ADMIN ON *.* FROM app@'%';
              CREATE DATABASE shop"
         ));
-        let replicas = (0..replicas).map(|index| MariaDb::with(2 + index, &["--read-only=1"])).collect();
+        let options = [options, &["--read-only=1"]].concat();
+        let replicas = (0..replicas).map(|index| MariaDb::with(2 + index, &options)).collect();
         let all = Self { primary, replicas };
         for replica in &all.replicas {
             all.follow(replica);

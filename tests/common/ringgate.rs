@@ -131,7 +131,7 @@ pub fn site(at: SocketAddr, http: &str, pool: &str, servers: &[SocketAddr]) -> S
 fn listen_addresses(config: &str) -> Vec<SocketAddr> {
     let table: toml::Table = config.parse().unwrap();
     let mut addresses = Vec::new();
-    for kind in ["http", "tcp"] {
+    for kind in ["http", "tcp", "sql"] {
         let Some(blocks) = table.get(kind).and_then(|blocks| blocks.as_table()) else { continue };
         for block in blocks.values() {
             let listen = block.get("listen").and_then(|listen| listen.as_array()).into_iter().flatten();

@@ -139,13 +139,17 @@ pub(super) fn servers(all: &Servers) -> String {
     // An interface that does not say a rate says a sum.
     let has_rates =
         all.pools.iter().flat_map(|pool| &pool.servers).any(|server| server.errors_rate.is_some());
-    let mut head = head;
+    let mut head = head.to_vec();
     if !has_rates {
         head[7] = "ERRORS";
     }
+    let has_roles = all.pools.iter().flat_map(|pool| &pool.servers).any(|server| server.role.is_some());
+    if has_roles {
+        head.insert(4, "ROLE AND LAG");
+    }
     let rows = all.pools.iter().flat_map(|pool| {
         pool.servers.iter().map(|server| {
-            vec![
+            let mut row = vec![
                 pool.name.clone(),
                 server.name.clone(),
                 if server.address == server.name { String::new() } else { server.address.clone() },
@@ -156,7 +160,11 @@ pub(super) fn servers(all: &Servers) -> String {
                 server.errors_rate.map_or(server.errors.to_string(), per_second),
                 quantiles(&server.latency_ms),
                 check(&server.check),
-            ]
+            ];
+            if has_roles {
+                row.insert(4, server.part().unwrap_or("-".into()));
+            }
+            row
         })
     });
     let mut text = list(&head, rows, "no pool has servers");
@@ -335,5 +343,28 @@ web: 3 requests wait for a place
         let found = servers(&all);
         assert!(found == expected, "{found}");
         assert_eq!(servers(&Servers::default()), "no pool has servers");
+    }
+
+    #[test]
+    fn servers_with_roles_show_them() {
+        let all: Servers = serde_json::from_str(
+            r#"{"pools":[{"name":"sql.db","servers":[
+            {"name":"a","state":"up","role":"primary","lag_ms":0.0},{"name":"b","state":"up","role":"replica","lag_ms":12.3},
+            {"name":"c","state":"up","role":"replica","lag_ms":12345.6},{"name":"d","state":"up","role":"replica","lag_ms":null},
+            {"name":"e","state":"down","role":"unknown","lag_ms":null}]},
+            {"name":"web","servers":[{"name":"f","state":"up"}]}]}"#,
+        )
+        .unwrap();
+        let found = servers(&all);
+        let column = |line: &str| {
+            let (from, to) = (found.find("ROLE AND LAG").unwrap(), found.find("WEIGHT").unwrap());
+            line.get(from..to).unwrap().trim().to_owned()
+        };
+        let column: Vec<String> = found.lines().skip(1).map(column).collect();
+        assert_eq!(
+            column,
+            ["primary", "replica 12ms", "replica 12.3s", "replica ?", "unknown", "-"],
+            "{found}"
+        );
     }
 }

@@ -147,7 +147,8 @@ fn draw_head(frame: &mut Frame<'_>, view: &View, area: Rect) {
 }
 
 fn table(view: &View) -> Table<'_> {
-    let head = [
+    let has_roles = view.servers().iter().any(|row| row.server.role.is_some());
+    let mut head = vec![
         ("SERVER", Sort::Name, false),
         ("STATE", Sort::State, false),
         ("WEIGHT", Sort::Name, true),
@@ -157,13 +158,16 @@ fn table(view: &View) -> Table<'_> {
         ("P99 MS", Sort::Latency, true),
         ("ERRORS/S", Sort::Errors, true),
     ];
+    if has_roles {
+        head.insert(2, ("ROLE", Sort::Name, false));
+    }
     let head = head.into_iter().enumerate().map(|(column, (word, sort, is_number))| {
-        // Weight and p50 are no orders: they stand for none of the keys.
+        // Role, weight and p50 are no orders: they stand for none of the keys.
         let is_order = sort == view.sort && (column == 0 || sort != Sort::Name);
         let style = if is_order { TITLE.add_modifier(Modifier::UNDERLINED) } else { TITLE };
         cell(word.to_owned(), is_number).style(style)
     });
-    let widths = [
+    let mut widths = vec![
         Constraint::Min(16),
         Constraint::Length(8),
         Constraint::Length(6),
@@ -173,7 +177,11 @@ fn table(view: &View) -> Table<'_> {
         Constraint::Length(6),
         Constraint::Length(8),
     ];
-    Table::new(view.servers().iter().map(row), widths).header(Line_::new(head)).column_spacing(1)
+    if has_roles {
+        widths.insert(2, Constraint::Length(14));
+    }
+    let rows = view.servers().iter().map(|one| row(one, has_roles));
+    Table::new(rows, widths).header(Line_::new(head)).column_spacing(1)
 }
 
 fn cell(text: String, is_number: bool) -> Cell<'static> {
@@ -181,11 +189,11 @@ fn cell(text: String, is_number: bool) -> Cell<'static> {
     Cell::from(if is_number { line.right_aligned() } else { line })
 }
 
-fn row(row: &Row) -> Line_<'static> {
+fn row(row: &Row, has_roles: bool) -> Line_<'static> {
     let server = &row.server;
     let errors = row.errors_rate.map_or("-".to_owned(), per_second);
     let has_errors = row.errors_rate.is_some_and(|rate| rate > 0.0);
-    Line_::new([
+    let mut cells = vec![
         cell(clean(&format!("{}/{}", row.pool, server.name)), false),
         cell(clean(&server.state), false).style(colour(&server.state)),
         cell(server.weight.to_string(), true),
@@ -194,7 +202,11 @@ fn row(row: &Row) -> Line_<'static> {
         cell(milliseconds(server.latency_ms.p50), true),
         cell(milliseconds(server.latency_ms.p99), true),
         cell(errors, true).style(if has_errors { Color::Red } else { Color::Reset }),
-    ])
+    ];
+    if has_roles {
+        cells.insert(2, cell(clean(&server.part().unwrap_or_default()), false));
+    }
+    Line_::new(cells)
 }
 
 /// The colour of a state.

@@ -17,12 +17,10 @@ const BALANCES: [(&str, Balance); 4] = [
 impl<'t> Checker<'t, '_> {
     /// Checks a block and adds it with its servers.
     pub(super) fn pool_block(&mut self, name: &'t str, block: &Table<'t>) {
-        let id = PoolId(self.config.pools.len() as u32);
-        let servers = self.servers(block, id);
-        let first = self.config.servers.len() as u32;
+        let servers = self.servers(block, PoolId(self.config.pools.len() as u32), "10.0.0.11:80");
         let (queue_max, queue_time) = queue(block);
         let number = |key, range| block.get(key).and_then(|value: Value<'_>| value.integer(range));
-        let tls = self.client_tls(block, &servers);
+        let tls = self.client_tls(block, "tls", &servers);
         let health = self.health(block, &servers, tls.as_ref());
         let pool = Pool {
             name: name.to_owned(),
@@ -30,7 +28,7 @@ impl<'t> Checker<'t, '_> {
                 .get("balance")
                 .and_then(|value| value.word(&BALANCES))
                 .unwrap_or(Balance::RoundRobin),
-            servers: (first..first + servers.len() as u32).map(ServerId).collect(),
+            servers: Vec::new(),
             tls,
             send_proxy: block
                 .get("proxy_protocol")
@@ -44,22 +42,32 @@ impl<'t> Checker<'t, '_> {
             health,
         };
         block.finish();
+        let id = self.add_pool(pool, servers);
         self.pools.insert(name, id);
         self.pools_used.push(false);
-        self.config.servers.extend(servers);
-        self.config.pools.push(pool);
     }
 
-    fn servers(&self, block: &Table<'t>, pool: PoolId) -> Vec<Server> {
-        const EXAMPLE: &str = "servers = [ { address = \"10.0.0.11:80\" } ]";
+    /// Adds a pool with its servers.
+    pub(super) fn add_pool(&mut self, pool: Pool, servers: Vec<Server>) -> PoolId {
+        let id = PoolId(self.config.pools.len() as u32);
+        let first = self.config.servers.len() as u32;
+        let servers_of = (first..first + servers.len() as u32).map(ServerId).collect();
+        self.config.servers.extend(servers);
+        self.config.pools.push(Pool { servers: servers_of, ..pool });
+        id
+    }
+
+    /// The servers of a block.
+    pub(super) fn servers(&self, block: &Table<'t>, pool: PoolId, example: &str) -> Vec<Server> {
+        let example = format!("servers = [ {{ address = \"{example}\" }} ]");
         let Some(value) = block.get("servers") else {
-            block.mistake("the pool has no servers", format!("add {EXAMPLE}"));
+            block.mistake("the pool has no servers", format!("add {example}"));
             return Vec::new();
         };
         let items = value.list(false);
         if items.is_empty() {
             if value.is_list() {
-                value.mistake("the pool has no servers", format!("write {EXAMPLE}"));
+                value.mistake("the pool has no servers", format!("write {example}"));
             }
             return Vec::new();
         }
@@ -178,7 +186,8 @@ fn queue(block: &Table<'_>) -> (usize, Duration) {
     queue
 }
 
-fn pool_times(block: &Table<'_>) -> PoolTimes {
+/// Times of connections to servers.
+pub(super) fn pool_times(block: &Table<'_>) -> PoolTimes {
     let default = PoolTimes::default();
     let Some(table) = block.table("timeouts", "write it like { connect = \"5s\" }") else { return default };
     let times = PoolTimes {

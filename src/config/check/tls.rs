@@ -112,9 +112,14 @@ impl<'t> Checker<'t, '_> {
         (options, subject, ca)
     }
 
-    /// TLS with the servers of a pool: `true`, or a table.
-    pub(super) fn client_tls(&self, block: &Table<'t>, servers: &[Server]) -> Option<Arc<ClientTls>> {
-        let entry = block.entry("tls")?;
+    /// TLS with servers: `true`, or a table.
+    pub(super) fn client_tls(
+        &self,
+        block: &Table<'t>,
+        key: &'static str,
+        servers: &[Server],
+    ) -> Option<Arc<ClientTls>> {
+        let entry = block.entry(key)?;
         let mut options =
             ClientOptions { verify: true, ca: None, server_name: None, certificate: None, key: None };
         let mut named = Vec::new();
@@ -145,7 +150,8 @@ impl<'t> Checker<'t, '_> {
             && servers.iter().any(|server| server.host.is_empty())
         {
             let what = "it is not clear for which name the certificate of a server at a Unix socket is";
-            self.notes.mistake(&entry.at, what, "say it: tls = { server_name = \"app.example.org\" }");
+            let advice = format!("say it: {key} = {{ server_name = \"app.example.org\" }}");
+            self.notes.mistake(&entry.at, what, advice);
         }
         let built = self.world.client_tls(&options);
         built.map(Arc::new).map_err(|error| self.certificate_mistake(&error, &named, &entry.at)).ok()

@@ -32,7 +32,7 @@ pub(super) struct Plan {
 }
 
 /// A connection, whatever it goes through.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(in crate::control) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
@@ -194,7 +194,7 @@ pub(super) fn took(begin: Moment) -> String {
     format!("{:.1} ms", took.as_secs_f64() * 1000.0)
 }
 
-fn time(time: Duration) -> String {
+pub(in crate::control) fn time(time: Duration) -> String {
     match time.as_millis() {
         ms if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         ms => format!("{ms} ms"),
@@ -202,7 +202,7 @@ fn time(time: Duration) -> String {
 }
 
 /// An error in few words, without the number of the kernel.
-pub(super) fn words(error: &(impl Display + ?Sized)) -> String {
+pub(in crate::control) fn words(error: &(impl Display + ?Sized)) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

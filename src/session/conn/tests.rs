@@ -40,6 +40,7 @@ impl Pair {
             me: SessionId { slot: 0, generation: 0 },
             config: &config,
             balancer: &Balancer::new(&config),
+            clusters: &[],
             counters: &Counters::default(),
             pool: &mut self.pool,
             ops: &mut ops,

@@ -83,6 +83,7 @@ fn read(text: &str, tls: bool) -> Config {
         match config.listeners[0].serves {
             Serves::Http(id) => config.http[id.index()].tls = Some(tls),
             Serves::Tcp(id) => config.tcp[id.index()].tls = Some(tls),
+            Serves::Sql(id) => config.sql[id.index()].tls = Some(tls),
         }
     }
     config
@@ -178,6 +179,7 @@ impl Rig {
             me: ME,
             config: &self.config,
             balancer: &self.balancer,
+            clusters: &[],
             counters: &self.counters,
             pool: &mut self.pool,
             ops: &mut ops,

@@ -1,0 +1,590 @@
+//! An SQL session: a client that speaks MySQL's protocol, and its connections to a primary and a replica.
+//!
+//! What goes in: events. What comes out: each command at one server, its answer at the client. It owns: all three
+//! connections. Always true: a command is handed to one server at a time; one that may have run is never repeated; of an
+//! answer nothing is changed but what our own trackers added to it.
+//!
+//! `login.rs` judges who logs in, `back.rs` prepares server connections, `state.rs` is what they are brought to,
+//! `plan.rs` decides about commands, `command.rs` carries them out, `reply.rs` passes answers on.
+
+mod back;
+mod command;
+mod enter;
+mod job;
+mod login;
+mod plan;
+mod reply;
+mod state;
+mod statements;
+
+use std::sync::Arc;
+
+use crate::access::{Access, Block, Steps};
+use crate::balance::{Key, Pick};
+use crate::clock::Moment;
+use crate::close::Close;
+use crate::cluster::{Cluster, Member};
+use crate::config::model::Sql;
+use crate::counters::Count;
+use crate::ids::{ServerId, SqlId};
+use crate::limits::{SQL_LEAVE_TIME, SQL_LOOK_TIME};
+use crate::mysql::command::Kind;
+use crate::mysql::errors::Code;
+use crate::mysql::facts::Status;
+use crate::mysql::lexer::Dialect;
+use crate::mysql::packet;
+use crate::net::Ends;
+use crate::route::split::SessionState;
+
+use super::conn::Conn;
+use super::dial::{note_failure, wake};
+use super::line;
+use super::moves::{Followed, Moves};
+use super::record::tls_of;
+use super::tcp::take_proxy_header;
+use super::timers::{Deadlines, Timer};
+use super::{About, Cx, Event, Leg, Op, Reuse};
+
+use back::{Back, Fault, Side, Stage, Whose};
+use job::Job;
+use login::{Login, Secrets};
+use state::State;
+use statements::Statements;
+
+/// Where the session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A PROXY protocol header must come.
+    Proxy,
+    /// No server has been reached yet: what to greet with is not known.
+    Waiting,
+    /// The client was greeted.
+    Hello,
+    /// It asked for TLS.
+    Handshake,
+    /// It answers again, by another plugin.
+    Again,
+    /// It sends its password.
+    Full,
+    /// It is the user that it says; the first server connection is being opened.
+    Entering,
+    /// It may give commands.
+    Ready,
+    /// What is queued leaves, then it ends.
+    Leaving,
+    /// The client's leg is closed.
+    Closed,
+}
+
+/// An SQL client's connection.
+#[derive(Debug)]
+pub struct SqlSession {
+    site: SqlId,
+    ends: Ends,
+    front: Conn,
+    phase: Phase,
+    deadlines: Deadlines,
+    next_leg: u32,
+    since: Moment,
+    /// The sequence id of our next packet of the login.
+    sequence: u8,
+    login: Option<Box<Login>>,
+    secrets: Secrets,
+    state: Box<State>,
+    /// To the primary, and to a replica.
+    backs: [Option<Box<Back>>; 2],
+    job: Option<Box<Job>>,
+    /// What the last answer said.
+    status: Status,
+    /// What its statements' texts left at its servers.
+    texts: Box<SessionState>,
+    statements: Statements,
+    /// Bytes from and to the client, and how many they were when its progress was looked at last.
+    moved: u64,
+    moved_before: u64,
+    /// Until then reads do not wait at replicas.
+    impatient_until: Moment,
+    commands: u64,
+    /// Why it ends, once it leaves.
+    close: Close,
+}
+
+impl SqlSession {
+    /// The session of a connection that was just accepted.
+    pub fn new(site: SqlId, ends: Ends, refuse: Option<Close>, cx: &mut Cx<'_>) -> Self {
+        let mut session = Self {
+            site,
+            ends,
+            front: Conn::plain(),
+            phase: Phase::Proxy,
+            deadlines: Deadlines::default(),
+            next_leg: 0,
+            since: cx.now,
+            sequence: 0,
+            login: None,
+            secrets: Secrets::default(),
+            state: Box::default(),
+            backs: [None, None],
+            job: None,
+            status: Status::AUTOCOMMIT,
+            texts: Box::new(SessionState::new(Dialect::mariadb(0))),
+            statements: Statements::default(),
+            moved: 0,
+            moved_before: 0,
+            impatient_until: Moment::default(),
+            commands: 0,
+            close: Close::Done,
+        };
+        let site = session.site(cx);
+        session.deadlines.set(Timer::Client, cx.now + site.times.handshake);
+        if let Some(close) = refuse {
+            session.refuse(Code::TOO_MANY_CONNECTIONS, "Too many connections", close, cx);
+        } else if site.accept_proxy.is_none() {
+            session.phase = Phase::Waiting;
+            session.run(cx);
+        }
+        session
+    }
+
+    fn site<'a>(&self, cx: &Cx<'a>) -> &'a Sql {
+        let config = cx.config;
+        &config.sql[self.site.index()]
+    }
+
+    fn cluster<'a>(&self, cx: &Cx<'a>) -> &'a Arc<Cluster> {
+        let clusters = cx.clusters;
+        &clusters[self.site.index()]
+    }
+
+    /// See [`Session::about`](super::Session::about).
+    pub fn about(&self) -> About {
+        let phase = match self.phase {
+            Phase::Proxy => "proxy_header",
+            Phase::Handshake => "tls_handshake",
+            Phase::Waiting | Phase::Hello | Phase::Again | Phase::Full | Phase::Entering => "login",
+            Phase::Ready if self.job.is_some() => "command",
+            Phase::Ready if self.status.has(Status::IN_TRANS) => "transaction",
+            Phase::Ready => "idle",
+            Phase::Leaving | Phase::Closed => "closing",
+        };
+        let side = self.job.as_ref().map_or(Side::Primary, |job| job.side);
+        About {
+            kind: "sql",
+            phase,
+            client: self.ends.client,
+            requests: self.commands,
+            pool: None,
+            server: self.backs[side as usize].as_ref().map(|back| back.server),
+        }
+    }
+
+    /// See [`Session::server_of`](super::Session::server_of).
+    pub fn server_of(&self, leg: Leg) -> Option<ServerId> {
+        self.backs.iter().flatten().find(|back| back.leg == leg).map(|back| back.server)
+    }
+
+    /// See [`Session::follow`](super::Session::follow).
+    pub fn follow(&mut self, moves: &Moves) -> Followed {
+        if self.phase != Phase::Ready || self.job.is_some() {
+            return Followed::Later;
+        }
+        let Some(site) = moves.sql(self.site) else { return Followed::Never };
+        let moved: Vec<_> =
+            self.backs.iter().map(|back| back.as_ref().map(|back| moves.server(back.server))).collect();
+        if moved.contains(&Some(None)) {
+            return Followed::Never;
+        }
+        for (back, server) in self.backs.iter_mut().zip(moved) {
+            if let (Some(back), Some(Some(server))) = (back, server) {
+                back.server = server;
+                back.claim.moved_to(server);
+            }
+        }
+        self.site = site;
+        Followed::Yes
+    }
+
+    /// Tells what happened.
+    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
+        match event {
+            Event::Received(Leg::Front, chain) => {
+                cx.counters.add(Count::BytesIn, chain.len() as u64);
+                self.moved += chain.len() as u64;
+                if self.front.received(chain, cx.pool).is_err() {
+                    let close =
+                        if self.phase == Phase::Handshake { Close::TlsHandshake } else { Close::TlsBroken };
+                    self.end(close, cx);
+                }
+            }
+            Event::Eof(Leg::Front) => self.front.ended(),
+            Event::Sent(Leg::Front, chain, bytes) => {
+                cx.counters.add(Count::BytesOut, bytes as u64);
+                self.moved += bytes as u64;
+                self.front.sent(chain, bytes, cx.pool);
+            }
+            Event::Failed(Leg::Front, errno) | Event::SendFailed(Leg::Front, errno) => {
+                self.front.deafen(errno, cx.pool);
+                self.end(Close::ClientReset, cx);
+            }
+            Event::Tick => self.on_tick(cx),
+            Event::Turn | Event::Drain => {}
+            Event::Kill => self.end(Close::Drained, cx),
+            back => self.on_server(back, cx),
+        }
+        self.run(cx);
+    }
+
+    fn on_server(&mut self, event: Event, cx: &mut Cx<'_>) {
+        let is_ours = |back: &&mut Option<Box<Back>>| back.as_ref().map(|back| back.leg) == event.leg();
+        let Some(back) = self.backs.iter_mut().find(is_ours).and_then(Option::as_mut) else {
+            debug_assert!(false, "an event for a leg that this session gave up: {event:?}");
+            return event.discard(cx.pool);
+        };
+        let side = back.side;
+        let told = back.on(event, &self.ends, cx);
+        // Nothing may come while nothing is asked: it ends, or says why it will.
+        let unasked = back.is_ready() && (back.conn.is_eof() || !back.conn.inbox.is_empty());
+        if let Err(close) = told {
+            self.lost(side, Fault::Close(close), cx);
+        } else if unasked {
+            self.lost(side, Fault::Close(Close::ServerTruncated), cx);
+        }
+    }
+
+    /// Asks what bytes should flow.
+    pub fn pump(&mut self, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.front.pump(Leg::Front, true, cx);
+        self.watch_progress(cx);
+        for back in self.backs.iter_mut().flatten().filter(|back| !back.is_connecting()) {
+            back.conn.pump(back.leg, true, cx);
+        }
+    }
+
+    /// While a client is to read or to send further, its progress is looked at from time to time.
+    fn watch_progress(&mut self, cx: &Cx<'_>) {
+        let Some(job) = &self.job else { return };
+        let owes = self.front.pending() > 0 || job.long.is_some() || job.upload.is_some();
+        if job.sent && owes && !self.deadlines.is_set(Timer::Progress) {
+            self.moved_before = self.moved;
+            let time = self.site(cx).times.progress;
+            self.deadlines.set(Timer::Progress, cx.now + time);
+        }
+    }
+
+    /// The time for progress, or for a primary to be found, is over.
+    fn on_progress_due(&mut self, cx: &mut Cx<'_>) {
+        let sent = self.job.as_ref().is_some_and(|job| job.sent);
+        match self.phase {
+            Phase::Ready if sent && self.moved == self.moved_before && self.front.pending() > 0 => {
+                self.end(Close::SlowReader, cx);
+            }
+            Phase::Ready if sent => {
+                let owes = self.job.as_ref().is_some_and(|job| job.long.is_some() || job.upload.is_some());
+                if owes && self.moved == self.moved_before {
+                    self.end(Close::BodyTimeout, cx);
+                }
+            }
+            // There is still no primary.
+            Phase::Entering => self.deny(&Fault::Close(Close::NoServer), cx),
+            Phase::Ready => self.lost_in_command(Side::Primary, &Fault::Close(Close::NoServer), cx),
+            _ => {}
+        }
+    }
+
+    /// The earliest moment at which a tick is useful.
+    pub fn deadline(&self) -> Moment {
+        self.deadlines.earliest()
+    }
+
+    /// True when every leg is closed.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Pages held.
+    pub fn pages(&self) -> usize {
+        self.front.pages() + self.backs.iter().flatten().map(|back| back.conn.pages()).sum::<usize>()
+    }
+
+    fn run(&mut self, cx: &mut Cx<'_>) {
+        loop {
+            let before = self.phase;
+            match self.phase {
+                Phase::Proxy => self.run_proxy(cx),
+                Phase::Waiting => self.greet(cx),
+                Phase::Hello | Phase::Again | Phase::Full => self.run_hello(cx),
+                Phase::Handshake => self.run_handshake(cx),
+                Phase::Entering => self.run_entering(cx),
+                Phase::Ready => self.run_ready(cx),
+                Phase::Leaving => self.run_leaving(cx),
+                Phase::Closed => return,
+            }
+            if self.phase == before {
+                return;
+            }
+        }
+    }
+
+    fn run_proxy(&mut self, cx: &mut Cx<'_>) {
+        let networks = self.site(cx).accept_proxy.as_deref().unwrap_or_default();
+        match take_proxy_header(&mut self.front, networks, &mut self.ends, cx) {
+            None => {}
+            Some(Ok(())) => self.phase = Phase::Waiting,
+            Some(Err(close)) => self.end(close, cx),
+        }
+    }
+
+    /// Queues a packet for the client.
+    fn say(&mut self, cx: &mut Cx<'_>, fill: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = Vec::new();
+        packet::put(&mut out, &mut self.sequence, fill);
+        if !self.front.outbox.append(&out, cx.pool) {
+            self.end(Close::NoMemory, cx);
+        }
+    }
+
+    /// The client waits for commands to be given.
+    fn rest(&mut self, cx: &Cx<'_>) {
+        let idle = self.site(cx).times.idle;
+        self.deadlines.set(Timer::Client, cx.now + idle);
+        self.deadlines.clear(Timer::Server);
+        self.deadlines.clear(Timer::Progress);
+    }
+
+    /// Has a connection of this side ready; false while it is not. A failure is told once; then the connection is gone.
+    fn prepare(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<bool, Fault> {
+        if self.backs[side as usize].is_none() && !self.open(side, cx)? {
+            return Ok(false);
+        }
+        if let Some(back) = &mut self.backs[side as usize]
+            && back.is_ready()
+            && side == Side::Primary
+            && std::mem::take(&mut self.state.trackers_changed)
+        {
+            back.set_up(cx)?;
+        }
+        let whose = Whose { secrets: &self.secrets, state: &self.state };
+        let Some(back) = &mut self.backs[side as usize] else { return Ok(false) };
+        let ran = back.run(&whose, cx).and_then(|()| {
+            if !back.is_ready() {
+                return Ok(false);
+            }
+            if back.sync(whose.state, cx)? {
+                return Ok(true);
+            }
+            back.run(&whose, cx).map(|()| back.is_ready())
+        });
+        if ran.is_ok() && back.is_ready() {
+            self.deadlines.clear(Timer::Server);
+            if cx.balancer.worked(back.server, cx.now) {
+                wake(cx.balancer.wake_next(cx.config.servers[back.server.index()].pool, cx.now), cx);
+            }
+        }
+        ran.inspect_err(|fault| self.drop_back(side, Some(fault), cx))
+    }
+
+    /// Begins to open a connection; false when there is no server for it yet.
+    fn open(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<bool, Fault> {
+        let cluster = self.cluster(cx);
+        let site = self.site(cx);
+        // One that is known to have what the session wrote, if there is one.
+        let may_read = |member: &Member| member.may_read(site.lag_max);
+        let has_seen = |member: &Member| self.state.is_seen_by(&member.has);
+        let any_has = cluster.members().any(|(_, member)| may_read(member) && has_seen(member));
+        let fits = |server: ServerId| match side {
+            Side::Primary => cluster.primary() == Some(server),
+            Side::Replica => cluster
+                .member(server)
+                .is_some_and(|member| may_read(member) && (!any_has || has_seen(member))),
+        };
+        let others: Vec<ServerId> =
+            cluster.members().map(|(server, _)| server).filter(|server| !fits(*server)).collect();
+        if others.len() == cluster.members().count() {
+            if side == Side::Replica {
+                return Err(Close::NoServer.into());
+            }
+            self.deadlines.set_once(Timer::Progress, cx.now + site.times.primary);
+            self.deadlines.set(Timer::Server, cx.now + SQL_LOOK_TIME);
+            return Ok(false);
+        }
+        let client = self.ends.client.map(|client| client.ip());
+        let key = Key { client, tried: &others, now: cx.now, chance: cx.chance, turn: false };
+        let claim = match cx.balancer.pick(site.pool, &key) {
+            Pick::Server(claim) => claim,
+            Pick::Full => return Err(Close::QueueFull.into()),
+            Pick::None => return Err(Close::NoServer.into()),
+        };
+        let leg = Leg::Back(self.next_leg);
+        self.next_leg += 1;
+        cx.ops.push(Op::Connect(leg, claim.server, Reuse::Never));
+        let time = cx.config.pools[site.pool.index()].times.connect;
+        self.deadlines.set(Timer::Server, cx.now + time);
+        self.backs[side as usize] = Some(Box::new(Back::new(leg, claim, side)));
+        Ok(true)
+    }
+
+    /// Gives a server connection up.
+    fn drop_back(&mut self, side: Side, fault: Option<&Fault>, cx: &mut Cx<'_>) {
+        let Some(mut back) = self.backs[side as usize].take() else { return };
+        if let Some(Fault::Close(close)) = fault {
+            note_failure(back.server, *close, cx);
+        }
+        back.conn.clear(cx.pool);
+        cx.ops.push(Op::Close(back.leg));
+        wake(cx.balancer.release(back.claim), cx);
+    }
+
+    /// A server connection failed.
+    fn lost(&mut self, side: Side, fault: Fault, cx: &mut Cx<'_>) {
+        self.drop_back(side, Some(&fault), cx);
+        match self.phase {
+            Phase::Entering => self.deny(&fault, cx),
+            Phase::Ready => self.lost_in_command(side, &fault, cx),
+            _ => {}
+        }
+    }
+
+    fn on_tick(&mut self, cx: &mut Cx<'_>) {
+        if self.deadlines.take_due(Timer::Client, cx.now) {
+            match self.phase {
+                Phase::Ready if self.job.is_none() => self.end(Close::IdleTimeout, cx),
+                Phase::Leaving => self.close(cx),
+                Phase::Ready => {}
+                Phase::Handshake | Phase::Proxy => self.end(Close::TlsTimeout, cx),
+                Phase::Waiting => {
+                    let text = "ringgate: no server has been reached yet";
+                    self.refuse(Code::TOO_MANY_CONNECTIONS, text, Close::NoServer, cx);
+                }
+                _ => self.end(Close::HeadTimeout, cx),
+            }
+        }
+        if self.deadlines.take_due(Timer::Progress, cx.now) {
+            self.on_progress_due(cx);
+        }
+        if self.deadlines.take_due(Timer::Server, cx.now) {
+            let unready = |back: &&Back| !matches!(back.stage, Stage::Ready | Stage::Busy);
+            let side = self.backs.iter().flatten().map(|back| &**back).find(unready).map(|back| back.side);
+            match (side, &self.job) {
+                (Some(side), _) => self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx),
+                (None, Some(job)) if job.sent => self.lost(job.side, Fault::Close(Close::ServerTimeout), cx),
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells the client an error, then ends.
+    fn refuse(&mut self, code: Code, text: &str, close: Close, cx: &mut Cx<'_>) {
+        let greeted = !matches!(self.phase, Phase::Proxy | Phase::Waiting);
+        let packet = if greeted {
+            code.packet(text.as_bytes())
+        } else {
+            code.packet_before_handshake(text.as_bytes())
+        };
+        self.say(cx, |out| packet.write(out));
+        self.leave(close, cx);
+    }
+
+    /// Lets what is queued leave, and says goodbye to servers.
+    fn leave(&mut self, close: Close, cx: &mut Cx<'_>) {
+        if matches!(self.phase, Phase::Closed | Phase::Leaving) {
+            return;
+        }
+        self.note(None, close, cx);
+        cx.counters.close(close);
+        self.close = close;
+        self.phase = Phase::Leaving;
+        self.deadlines = Deadlines::default();
+        self.deadlines.set(Timer::Client, cx.now + SQL_LEAVE_TIME);
+        self.front.say_goodbye();
+        for side in [Side::Primary, Side::Replica] {
+            let is_idle = self.backs[side as usize].as_ref().is_some_and(|back| back.is_ready());
+            match &mut self.backs[side as usize] {
+                // A connection that is closed without it counts as aborted at the server.
+                Some(back) if is_idle => {
+                    let quit = [1, 0, 0, 0, Kind::Quit as u8];
+                    let _ = back.conn.outbox.append(&quit, cx.pool);
+                }
+                _ => self.drop_back(side, None, cx),
+            }
+        }
+        self.run_leaving(cx);
+    }
+
+    fn run_leaving(&mut self, cx: &mut Cx<'_>) {
+        self.front.inbox.clear(cx.pool);
+        for side in [Side::Primary, Side::Replica] {
+            let is_told = |back: &Back| back.conn.is_flushed() || back.conn.is_eof();
+            if self.backs[side as usize].as_ref().is_some_and(|back| is_told(back)) {
+                self.drop_back(side, None, cx);
+            }
+        }
+        let is_empty = self.backs.iter().all(Option::is_none);
+        if is_empty && (self.front.is_finished() || self.front.is_deaf()) {
+            self.close(cx);
+        }
+    }
+
+    /// Ends at once.
+    fn end(&mut self, close: Close, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.phase != Phase::Leaving {
+            self.note(None, close, cx);
+            cx.counters.close(close);
+        }
+        self.close(cx);
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        for side in [Side::Primary, Side::Replica] {
+            self.drop_back(side, None, cx);
+        }
+        self.job = None;
+        self.front.clear(cx.pool);
+        self.phase = Phase::Closed;
+        self.deadlines = Deadlines::default();
+        cx.ops.push(Op::Close(Leg::Front));
+    }
+
+    /// Writes a record down: of a command, or of a connection that ended.
+    fn note(&self, job: Option<&Job>, close: Close, cx: &mut Cx<'_>) {
+        let back = job.and_then(|job| self.backs[job.side as usize].as_ref());
+        let begun = job.map_or(self.since, |job| job.begun);
+        let steps = Steps {
+            asked: job.map_or(Moment::NEVER, |job| job.begun),
+            picked: job.map_or(Moment::NEVER, |job| job.sent_at),
+            connected: job.map_or(Moment::NEVER, |job| job.sent_at),
+            answered: job.map_or(Moment::NEVER, |job| job.answered_at),
+            ended: cx.now,
+            ..Steps::new(begun)
+        };
+        if job.is_none() && self.phase == Phase::Ready {
+            return;
+        }
+        let statement = line::Statement {
+            user: self.state.user(),
+            command: job.map_or("", |job| job.kind.name()),
+            digest: job.and_then(|job| job.verdict.as_ref()).map_or(0, |verdict| verdict.digest),
+        };
+        let line = line::of_statement(&self.ends, &self.front, &statement, cx);
+        cx.accesses.push(Access {
+            block: Block::Sql(self.site),
+            route: job.map(|job| job.route),
+            pool: job.map(|_| self.site(cx).pool),
+            server: back.map(|back| back.server),
+            status: 0,
+            close,
+            bytes_in: job.map_or(0, |job| job.bytes_in),
+            bytes_out: job.map_or(0, |job| job.bytes_out),
+            steps,
+            retries: job.map_or(0, |job| job.moves),
+            reused: true,
+            tls: tls_of(&self.front),
+            line,
+        });
+    }
+}

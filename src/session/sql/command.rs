@@ -1,0 +1,481 @@
+//! Commands of an SQL client: which server gets one, and what follows when a server fails.
+//!
+//! What goes in: whole packets of the client, or the beginning of a long one. What comes out: the same packets at one
+//! server. It owns nothing. Always true: what may have run is not given to a server
+//! again, unless it is a read of which nothing was passed on, or a write that the fence held back.
+
+use crate::clock::Moment;
+use crate::close::Close;
+use crate::counters::Count;
+use crate::limits::{ATTEMPTS_DEFAULT, OUTBOX_BYTES_MAX, SQL_COMMAND_BYTES_MAX};
+use crate::meters::reason;
+use crate::mysql::command::{Command, Kind};
+use crate::mysql::errors::Code;
+use crate::mysql::facts::Status;
+use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Part};
+use crate::mysql::verdict::{Rule, Target, Verdict};
+use crate::route::split::{Place, SessionState, Transaction};
+use crate::session::Cx;
+use crate::session::conn::push_or_copy;
+use crate::session::timers::Timer;
+
+use super::back::{Fault, Side, Stage};
+use super::job::Job;
+use super::plan::Plan;
+use super::reply::Passed;
+use super::statements::Statements;
+use super::{Phase, SqlSession};
+
+impl SqlSession {
+    pub(super) fn run_ready(&mut self, cx: &mut Cx<'_>) {
+        while self.phase == Phase::Ready {
+            let goes_on = if self.job.is_none() { self.next_command(cx) } else { self.run_job(cx) };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Takes the next command; false when none is there.
+    fn next_command(&mut self, cx: &mut Cx<'_>) -> bool {
+        let is_free = !self.status.has(Status::IN_TRANS);
+        if cx.draining && is_free && self.front.inbox.is_empty() {
+            self.leave(Close::Drained, cx);
+            return false;
+        }
+        let mut head = Vec::new();
+        self.front.inbox.peek(HEADER_BYTES, &mut head);
+        let Some(header) = head.first_chunk().map(|bytes| Header::from_bytes(*bytes)) else {
+            if self.front.is_eof() {
+                self.leave(if head.is_empty() { Close::ClientClosed } else { Close::ClientGone }, cx);
+            }
+            return false;
+        };
+        if cx.behind && is_free {
+            // It is told again once it has gone over to the new configuration.
+            return false;
+        }
+        if header.sequence != 0 || header.length == 0 {
+            self.sequence = header.sequence.wrapping_add(1);
+            self.refuse(Code::OUT_OF_ORDER, "Got packets out of order", Close::BadRequest, cx);
+            return false;
+        }
+        let whole = HEADER_BYTES + header.length;
+        let is_long = whole > SQL_COMMAND_BYTES_MAX;
+        let wanted = whole.min(SQL_COMMAND_BYTES_MAX);
+        if self.front.inbox.len() < wanted {
+            if self.front.is_eof() {
+                self.leave(Close::ClientGone, cx);
+            }
+            return false;
+        }
+        let mut packet = Vec::with_capacity(wanted);
+        self.front.inbox.peek(wanted, &mut packet);
+        let plan = self.plan(packet.get(HEADER_BYTES..).unwrap_or_default(), is_long, cx);
+        let kind = Kind::of_byte(packet.get(HEADER_BYTES).copied().unwrap_or(0));
+        match (plan, kind) {
+            (Plan::At(side, why, verdict), Some(kind)) => {
+                self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
+            }
+            (Plan::Leave, _) => {
+                self.leave(Close::ClientClosed, cx);
+                return false;
+            }
+            (Plan::Refuse(..), _) if is_long => {
+                self.sequence = 1;
+                self.refuse(
+                    Code::PACKET_TOO_LARGE,
+                    "Got a packet bigger than allowed",
+                    Close::BadRequest,
+                    cx,
+                );
+                return false;
+            }
+            (Plan::Refuse(code, text), _) => {
+                self.front.inbox.consume(whole, cx.pool);
+                self.sequence = 1;
+                self.say(cx, |out| code.packet(text.as_bytes()).write(out));
+            }
+            (_, None) => return false,
+        }
+        true
+    }
+
+    fn begin_job(
+        &mut self,
+        (kind, packet, is_long): (Kind, Vec<u8>, bool),
+        (side, why): (Side, Rule),
+        verdict: Option<Box<Verdict>>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.commands += 1;
+        cx.counters.add(Count::Requests, 1);
+        self.deadlines.clear(Timer::Client);
+        let bytes_in = packet.len() as u64;
+        if !is_long {
+            self.front.inbox.consume(packet.len(), cx.pool);
+        }
+        let is_read = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Replica);
+        self.job = Some(Box::new(Job {
+            kind,
+            packet: if is_long { Vec::new() } else { packet },
+            long: is_long.then(Framer::new),
+            side,
+            sent: false,
+            answered: false,
+            failed: false,
+            is_read: is_read && self.texts.transaction() == Transaction::None,
+            route: reason(side == Side::Replica, why),
+            verdict,
+            upload: None,
+            moves: 0,
+            begun: cx.now,
+            sent_at: Moment::NEVER,
+            answered_at: Moment::NEVER,
+            bytes_in,
+            bytes_out: 0,
+        }));
+    }
+
+    /// Goes on with the command; false when something must happen first.
+    fn run_job(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(job) = &self.job else { return true };
+        let side = job.side;
+        if self.front.is_eof() && !job.answered && job.upload.is_none() && job.long.is_none() && job.sent {
+            // Nobody waits for the answer any more, and what runs is the server's to finish or to roll back.
+            self.end(Close::ClientGone, cx);
+            return false;
+        }
+        if !job.sent && !self.send(side, cx) {
+            return false;
+        }
+        if self.job.as_ref().is_some_and(|job| !job.sent) {
+            // It goes to the other side.
+            return true;
+        }
+        let forwarded = self.forward(cx);
+        if self.phase != Phase::Ready {
+            return false;
+        }
+        match self.pass_on(cx) {
+            Ok(Passed::Part) => false,
+            Ok(Passed::All) if !forwarded => {
+                // It answered before it had heard everything, and will take no more: the packet is too long for it.
+                self.leave(Close::ServerClosedEarly, cx);
+                false
+            }
+            Ok(Passed::All) => {
+                self.finish(cx);
+                true
+            }
+            Ok(Passed::Fenced) => {
+                self.move_to_primary(cx);
+                true
+            }
+            Err(Fault::Close(Close::NoMemory)) => {
+                self.end(Close::NoMemory, cx);
+                false
+            }
+            Err(fault) => {
+                self.lost(side, fault, cx);
+                true
+            }
+        }
+    }
+
+    /// Leaves a primary that is none any more, if the session has nothing there; false when it has, which is its end.
+    fn follow_primary(&mut self, cx: &mut Cx<'_>) -> bool {
+        let primary = self.cluster(cx).primary();
+        let own = self.backs[Side::Primary as usize].as_ref().map(|back| back.server);
+        if own.is_none() || primary.is_none() || own == primary {
+            return true;
+        }
+        if self.texts.transaction() != Transaction::None {
+            // Its server will say what becomes of it.
+            return true;
+        }
+        if self.texts.pins().next().is_some() || self.statements.are_held() || self.state.is_beyond {
+            self.job = None;
+            self.sequence = 1;
+            let text =
+                "ringgate: another server is the primary now, and this session has something on the old one";
+            self.refuse(Code::KILLED, text, Close::ServerTruncated, cx);
+            return false;
+        }
+        self.drop_back(Side::Primary, None, cx);
+        true
+    }
+
+    /// Hands the command to its server, once that is ready; false when it is not.
+    fn send(&mut self, side: Side, cx: &mut Cx<'_>) -> bool {
+        if side == Side::Primary && !self.follow_primary(cx) {
+            return false;
+        }
+        match self.prepare(side, cx) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(fault) => {
+                self.lost_in_command(side, &fault, cx);
+                return self.job.as_ref().is_some_and(|job| job.side != side);
+            }
+        }
+        let is_plain_read = self.job.as_ref().is_some_and(|job| job.is_read);
+        if side == Side::Replica && is_plain_read {
+            match self.has_seen(cx) {
+                Ok(Some(true)) => {}
+                Ok(Some(false)) => {
+                    if let Some(job) = &mut self.job {
+                        (job.side, job.route) = (Side::Primary, reason(false, Rule::NotSeen));
+                    }
+                    return true;
+                }
+                Ok(None) => return false,
+                Err(fault) => {
+                    self.lost(side, fault, cx);
+                    return self.job.as_ref().is_some_and(|job| job.side != side);
+                }
+            }
+        }
+        let translated = match self.translate(side, cx) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return self.job.as_ref().is_some_and(|job| job.side != side),
+            Err(fault) => {
+                self.lost(side, fault, cx);
+                return self.job.as_ref().is_some_and(|job| job.side != side);
+            }
+        };
+        let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else { return false };
+        let packet = if translated.is_empty() { &job.packet } else { &translated };
+        if !back.conn.outbox.append(packet, cx.pool) {
+            cx.starved = true;
+            return false;
+        }
+        back.reply.begin(job.kind);
+        back.stage = Stage::Busy;
+        (job.sent, job.sent_at) = (true, cx.now);
+        self.deadlines.clear(Timer::Progress);
+        let time = self.site(cx).times.first_byte;
+        self.deadlines.set(Timer::Server, cx.now + time);
+        true
+    }
+
+    /// The packet as this server is to get it; empty for as it is. `None`: something must happen first.
+    fn translate(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<Option<Vec<u8>>, Fault> {
+        let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else {
+            return Ok(None);
+        };
+        if job.kind != Kind::StmtExecute || job.long.is_some() {
+            return Ok(Some(Vec::new()));
+        }
+        let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+        let Ok(Command::StmtExecute(number)) = Command::parse(payload, self.state.capabilities) else {
+            return Ok(Some(Vec::new()));
+        };
+        let Some(statement) = self.statements.get_mut(number) else { return Ok(Some(Vec::new())) };
+        let mut there = None;
+        if side == Side::Replica {
+            if let Some(Some(number)) = back.prepared.take() {
+                statement.prepared_at(back.leg, number);
+            }
+            there = statement.number_at(back.leg);
+            if there.is_none() {
+                back.prepare(&statement.text, cx)?;
+                return Ok(None);
+            }
+        }
+        statement.has_pieces = false;
+        let packet = statement.packet_for(side, there, &job.packet, self.state.capabilities);
+        Ok(Some(packet.unwrap_or_default()))
+    }
+
+    /// Passes on what the client still sends: the rest of a long command, or a file. False when more must come.
+    fn forward(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(job) = &mut self.job else { return true };
+        let Some(back) = &mut self.backs[job.side as usize] else { return true };
+        while job.long.is_some() || job.upload.is_some() {
+            if back.conn.is_deaf() {
+                self.front.inbox.clear(cx.pool);
+                return false;
+            }
+            if back.conn.pending() >= OUTBOX_BYTES_MAX {
+                return false;
+            }
+            let Some(mut chunk) = self.front.inbox.pop() else {
+                if self.front.is_eof() {
+                    self.end(Close::ClientGone, cx);
+                }
+                return false;
+            };
+            let (used, over) = match (&mut job.long, &mut job.upload) {
+                (Some(framer), _) => command_end(framer, chunk.bytes()),
+                (None, Some(upload)) => {
+                    let used = upload.feed(chunk.bytes());
+                    (used, upload.is_over())
+                }
+                (None, None) => (0, true),
+            };
+            job.bytes_in += used as u64;
+            if used == chunk.len() {
+                push_or_copy(&mut back.conn.outbox, chunk, cx.pool);
+            } else {
+                let fits = back.conn.outbox.append(chunk.bytes().get(..used).unwrap_or_default(), cx.pool);
+                chunk.advance(used);
+                self.front.inbox.push_front(chunk, cx.pool);
+                if !fits {
+                    self.end(Close::NoMemory, cx);
+                    return false;
+                }
+            }
+            if over {
+                job.long = None;
+                job.upload = None;
+            }
+        }
+        true
+    }
+
+    /// The answer is complete.
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        let Some(job) = self.job.take() else { return };
+        if let Some(back) = &mut self.backs[job.side as usize] {
+            back.stage = Stage::Ready;
+        }
+        let place = if job.side == Side::Primary { Place::Primary } else { Place::Replica };
+        match &job.verdict {
+            Some(verdict) if job.kind != Kind::StmtPrepare => {
+                self.texts.after(verdict, place, !job.failed, Some(self.status.0));
+            }
+            _ => self.texts.told_status(place, self.status.0),
+        }
+        if !job.failed {
+            self.after(&job, cx);
+        }
+        self.note(Some(&job), Close::Done, cx);
+        self.rest(cx);
+    }
+
+    /// What a command that worked leaves behind.
+    fn after(&mut self, job: &Job, cx: &mut Cx<'_>) {
+        let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+        match Command::parse(payload, self.state.capabilities) {
+            Ok(Command::ResetConnection) => {
+                self.state.reset();
+                self.statements = Statements::default();
+                *self.texts = SessionState::new(self.texts.dialect());
+                self.drop_back(Side::Replica, None, cx);
+            }
+            Ok(Command::StmtClose(number)) => {
+                let there = self.statements.close(number);
+                let Some(back) = &mut self.backs[Side::Replica as usize] else { return };
+                if let Some((leg, number)) = there
+                    && leg == back.leg
+                    && back.is_ready()
+                {
+                    let mut packet = vec![5, 0, 0, 0, Kind::StmtClose as u8];
+                    packet.extend_from_slice(&number.to_le_bytes());
+                    let _ = back.conn.outbox.append(&packet, cx.pool);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn move_to_primary(&mut self, cx: &mut Cx<'_>) {
+        let Some(job) = &mut self.job else { return };
+        if let Some(back) = &mut self.backs[job.side as usize] {
+            back.stage = Stage::Ready;
+        }
+        job.side = Side::Primary;
+        job.sent = false;
+        job.is_read = false;
+        job.moves += 1;
+        job.route = reason(false, Rule::Fenced);
+        let digest = job.verdict.as_ref().map(|verdict| verdict.digest);
+        cx.counters.add(Count::Retries, 1);
+        if let Some(digest) = digest {
+            self.cluster(cx).writes(digest);
+        }
+    }
+
+    /// A server connection failed, or could not be had, in or between commands.
+    pub(super) fn lost_in_command(&mut self, side: Side, fault: &Fault, cx: &mut Cx<'_>) {
+        let in_transaction = self.texts.transaction();
+        let here = match side {
+            Side::Primary => self.texts.pins().next().is_some() || self.statements.are_held(),
+            Side::Replica => in_transaction == Transaction::ReadOnly(Place::Replica),
+        };
+        let holds = here || self.state.is_beyond;
+        let place = if side == Side::Primary { Place::Primary } else { Place::Replica };
+        self.texts.lost(place);
+        let Some(job) = &mut self.job else {
+            // What only this connection knew is gone.
+            if holds {
+                self.leave(Close::ServerTruncated, cx);
+            }
+            return;
+        };
+        if job.side != side {
+            return;
+        }
+        // A read that ran on the primary may have called what writes; on a replica the fence was set.
+        let may_move = side == Side::Replica && (!job.sent || (job.is_read && !job.answered));
+        if may_move && !(holds && side == Side::Replica) && job.long.is_none() && job.moves < ATTEMPTS_DEFAULT
+        {
+            job.moves += 1;
+            job.sent = false;
+            cx.counters.add(Count::Retries, 1);
+            // Whatever is wrong with replicas, the primary is there for everything.
+            (job.side, job.route) = (Side::Primary, reason(false, Rule::NoReplica));
+            return;
+        }
+        self.fail(fault, holds, cx);
+    }
+
+    /// Tells the client that its command failed.
+    fn fail(&mut self, fault: &Fault, holds: bool, cx: &mut Cx<'_>) {
+        let Some(job) = self.job.take() else { return };
+        let close = match fault {
+            Fault::Close(close) => *close,
+            Fault::Refused(_) => Close::ServerRefused,
+        };
+        self.note(Some(&job), close, cx);
+        cx.counters.close(close);
+        if job.answered {
+            // The client is in the middle of a packet: nothing that it would understand can follow.
+            return self.end(close, cx);
+        }
+        if job.long.is_some() {
+            self.sequence = 1;
+            return self.refuse(Code::SERVER_LOST, close.about(), close, cx);
+        }
+        self.sequence = 1;
+        match fault {
+            Fault::Refused(payload) => self.say(cx, |out| out.extend_from_slice(payload)),
+            Fault::Close(_) => {
+                let (code, text) = match job.sent {
+                    true => (Code::SERVER_LOST, "the statement may or may not have run"),
+                    false => (Code::SERVER_LOST, "the statement did not run"),
+                };
+                let text = format!("Lost connection to server: {}; {text}", close.about());
+                self.say(cx, |out| code.packet(text.as_bytes()).write(out));
+            }
+        }
+        if job.sent || holds {
+            self.leave(close, cx);
+        } else if self.phase == Phase::Ready {
+            self.rest(cx);
+        }
+    }
+}
+
+/// How much of `bytes` belongs to a command that `framer` follows, and whether it ends there.
+fn command_end(framer: &mut Framer, bytes: &[u8]) -> (usize, bool) {
+    let mut at = 0;
+    while let Some((part, used)) = framer.next(bytes.get(at..).unwrap_or_default()) {
+        at += used;
+        if matches!(part, Part::Start { ends: true, .. } | Part::Payload { ends: true }) {
+            return (at, true);
+        }
+    }
+    (at, false)
+}

@@ -1,0 +1,49 @@
+//! A command in progress.
+
+use crate::clock::Moment;
+use crate::mysql::command::Kind;
+use crate::mysql::packet::Framer;
+use crate::mysql::reply::Upload;
+use crate::mysql::verdict::Verdict;
+
+use super::back::Side;
+
+/// A command from its first byte to the end of its answer.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) kind: Kind,
+    /// The whole packet; empty for one that is passed on piece by piece.
+    pub(super) packet: Vec<u8>,
+    /// Follows the rest of a long command.
+    pub(super) long: Option<Framer>,
+    pub(super) side: Side,
+    /// It was handed to a server: it may have run.
+    pub(super) sent: bool,
+    /// Something of the answer was passed on.
+    pub(super) answered: bool,
+    /// It does the same when it is done again, on any server.
+    pub(super) is_read: bool,
+    /// The server answered with an error.
+    pub(super) failed: bool,
+    /// What its text says.
+    pub(super) verdict: Option<Box<Verdict>>,
+    /// Where it went and why, as a number.
+    pub(super) route: u32,
+    /// What the client uploads.
+    pub(super) upload: Option<Upload>,
+    /// How often it went to another server.
+    pub(super) moves: u32,
+    pub(super) begun: Moment,
+    pub(super) sent_at: Moment,
+    pub(super) answered_at: Moment,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl Job {
+    /// Bytes of the answer were passed on.
+    pub(super) const fn passed(&mut self, bytes: usize) {
+        self.answered = true;
+        self.bytes_out += bytes as u64;
+    }
+}

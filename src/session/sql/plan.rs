@@ -1,0 +1,178 @@
+//! Which server a command of an SQL client is for.
+//!
+//! What goes in: a command, the session's state, what is known of the servers. What comes out: a side and the reason, or an
+//! error for the client. It owns nothing. Always true: what is not understood is for the primary; a read is given to a
+//! replica only if that has what the read must see, or says so within a short wait.
+
+use arrayvec::ArrayVec;
+
+use crate::cluster::{Gtid, Member};
+use crate::config::model::{self, Consistency};
+use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
+use crate::mysql::classify::classify;
+use crate::mysql::command::{Command, Kind};
+use crate::mysql::errors::Code;
+use crate::mysql::verdict::{Effects, Rule, Verdict};
+use crate::route::split::{Pin, Place, Reads, Transaction, decide};
+use crate::session::Cx;
+
+use super::SqlSession;
+use super::back::{Fault, Side};
+
+/// Which side a command is for.
+pub(super) enum Plan {
+    /// It is to be done there.
+    At(Side, Rule, Option<Box<Verdict>>),
+    /// It is answered by an error of ours.
+    Refuse(Code, String),
+    /// The client leaves.
+    Leave,
+}
+
+impl SqlSession {
+    /// Decides about a command. Of a long one only the beginning is there.
+    pub(super) fn plan(&mut self, payload: &[u8], is_long: bool, cx: &mut Cx<'_>) -> Plan {
+        let command = match Command::parse(payload, self.state.capabilities) {
+            Ok(command) => command,
+            Err(_) if payload.first().is_some_and(|byte| Kind::of_byte(*byte).is_none()) => {
+                return Plan::Refuse(Code::UNKNOWN_COMMAND, "Unknown command".into());
+            }
+            Err(_) => return Plan::Refuse(Code::MALFORMED, "Malformed communication packet".into()),
+        };
+        match command {
+            Command::Quit => Plan::Leave,
+            Command::Query(query) if !is_long => {
+                self.plan_verdict(classify(query.text, self.texts.dialect()), cx)
+            }
+            Command::StmtPrepare(text) if !is_long => {
+                let verdict = classify(text, self.texts.dialect());
+                Plan::At(Side::Primary, Rule::Prepare, Some(Box::new(verdict)))
+            }
+            Command::StmtExecute(number) if !is_long => self.plan_execute(number, payload, cx),
+            Command::StmtSendLongData { statement, .. } => {
+                if let Some(statement) = self.statements.get_mut(statement) {
+                    statement.has_pieces = true;
+                }
+                Plan::At(Side::Primary, Rule::Command, None)
+            }
+            Command::ProcessKill(id) if id >= 0x8000_0000 => {
+                Plan::Refuse(Code::NO_SUCH_THREAD, format!("Unknown thread id: {id}"))
+            }
+            Command::ChangeUser => Plan::Refuse(
+                Code::NOT_SUPPORTED,
+                "ringgate does not change the user of a connection: open another one".into(),
+            ),
+            Command::Refused(kind) => {
+                Plan::Refuse(Code::UNKNOWN_COMMAND, format!("{} is not spoken by ringgate", kind.name()))
+            }
+            Command::Query(_) | Command::StmtPrepare(_) | Command::StmtExecute(_) => {
+                Plan::At(Side::Primary, Rule::Long, None)
+            }
+            _ => Plan::At(Side::Primary, Rule::Command, None),
+        }
+    }
+
+    fn plan_execute(&mut self, number: u32, payload: &[u8], cx: &mut Cx<'_>) -> Plan {
+        let Some(statement) = self.statements.get(number) else {
+            return Plan::At(Side::Primary, Rule::Unknown, None);
+        };
+        let (verdict, may_leave) =
+            (statement.verdict.clone(), statement.may_leave(payload, self.state.capabilities));
+        match self.plan_verdict(verdict, cx) {
+            Plan::At(Side::Replica, _, verdict) if !may_leave => {
+                Plan::At(Side::Primary, Rule::Prepare, verdict)
+            }
+            plan => plan,
+        }
+    }
+
+    /// Decides about a statement.
+    fn plan_verdict(&mut self, verdict: Verdict, cx: &mut Cx<'_>) -> Plan {
+        let site = self.site(cx);
+        let cluster = self.cluster(cx);
+        let off = site.reads == model::Reads::Primary || self.state.is_beyond;
+        let reads = if off { Reads::Primary } else { Reads::Replicas };
+        let decision = decide(&verdict, &self.texts, reads);
+        if decision.end_on_replica {
+            // Its transaction ends with it.
+            self.drop_back(Side::Replica, None, cx);
+            self.texts.lost(Place::Replica);
+        }
+        let Some(place) = decision.place(self.texts.last_place()) else {
+            let text = format!("ringgate does not pass this on: {}", decision.why.text());
+            return Plan::Refuse(Code::NOT_SUPPORTED, text);
+        };
+        let there = self.backs[Side::Replica as usize].is_some();
+        let (side, why) = match place {
+            Place::Primary => (Side::Primary, decision.why),
+            Place::Replica if decision.stay && there => (Side::Replica, decision.why),
+            Place::Replica if cluster.is_write(verdict.digest) => (Side::Primary, Rule::Fenced),
+            Place::Replica if self.has_replica(&verdict, cx) => (Side::Replica, decision.why),
+            Place::Replica => (Side::Primary, Rule::NoReplica),
+        };
+        Plan::At(side, why, Some(Box::new(verdict)))
+    }
+
+    /// Whether a replica may be given a read now, perhaps after a short wait. A connection to one that may not any more is
+    /// given up for another.
+    fn has_replica(&mut self, verdict: &Verdict, cx: &mut Cx<'_>) -> bool {
+        let (lag_max, cluster) = (self.site(cx).lag_max, self.cluster(cx).clone());
+        let primary = cluster.primary().and_then(|server| cluster.member(server)?.version());
+        let patient = self.impatient_until <= cx.now;
+        let must_see = self.must_see(cx);
+        let fits = |member: &Member| {
+            // A numbered comment is for servers of some versions only.
+            let same = !verdict.effects.has(Effects::VERSIONED) || member.version() == primary;
+            let seen = || must_see.iter().all(|gtid| member.has.has(*gtid));
+            same && member.may_read(lag_max) && (patient || seen())
+        };
+        let own = self.backs[Side::Replica as usize].as_ref().map(|back| back.server);
+        if let Some(own) = own {
+            if cluster.member(own).is_some_and(fits) {
+                return true;
+            }
+            let is_free = !self.texts.pins().any(|pin| pin == Pin::Variables)
+                && self.texts.transaction() == Transaction::None;
+            if !is_free {
+                return false;
+            }
+        }
+        let other = cluster.members().any(|(server, member)| Some(server) != own && fits(member));
+        if other && own.is_some() {
+            self.drop_back(Side::Replica, None, cx);
+        }
+        other
+    }
+
+    /// The positions that a read of this session must have seen.
+    pub(super) fn must_see(&self, cx: &Cx<'_>) -> ArrayVec<Gtid, SQL_GTID_SOURCES_MAX> {
+        match self.site(cx).consistency {
+            Consistency::Eventual => ArrayVec::new(),
+            Consistency::ReadYourWrites => self.state.written().iter().copied().collect(),
+            Consistency::Global => self.cluster(cx).acknowledged().iter().collect(),
+        }
+    }
+
+    /// Whether the replica has what the read must see: after a wait at the replica if that is not known. `None`: it waits.
+    pub(super) fn has_seen(&mut self, cx: &mut Cx<'_>) -> Result<Option<bool>, Fault> {
+        let must_see = self.must_see(cx);
+        let cluster = self.cluster(cx).clone();
+        let Some(back) = &mut self.backs[Side::Replica as usize] else { return Ok(Some(false)) };
+        let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
+        if let Some(reached) = back.waited.take() {
+            if reached {
+                for gtid in &must_see {
+                    let _ = member.has.raise(*gtid);
+                }
+            } else {
+                self.impatient_until = cx.now + SQL_NO_WAIT_TIME;
+            }
+            return Ok(Some(reached));
+        }
+        if must_see.iter().all(|gtid| member.has.has(*gtid)) {
+            return Ok(Some(true));
+        }
+        back.wait_for(&must_see, cx)?;
+        Ok(None)
+    }
+}

@@ -1,0 +1,224 @@
+//! Answers of servers on their way to the client.
+//!
+//! What goes in: a server's bytes. What comes out: the client's, with OK packets as its own capabilities have them. It owns
+//! nothing. Always true: rows are moved by the page; an answer waits at the server while the client does not read.
+
+use crate::buf::{Chunk, Queue};
+use crate::close::Close;
+use crate::limits::{BODY_COPY_BYTES_MAX, OUTBOX_PAGES_MAX};
+use crate::mysql::command::Kind;
+use crate::mysql::errors::Code;
+use crate::mysql::facts::{Capabilities, Status};
+use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
+use crate::mysql::packet::{HEADER_BYTES, Header, put};
+use crate::mysql::prepared::PrepareOk;
+use crate::mysql::reply::{Judged, Upload, What};
+use crate::mysql::track::{Change, changes, rewrite_packet};
+use crate::route::split::Place;
+use crate::session::Cx;
+use crate::session::conn::push_or_copy;
+
+use super::SqlSession;
+use super::back::{Fault, Side};
+use super::state::{CHARACTER_SET, is_told};
+
+/// How far an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// More must come, or the client must read.
+    Part,
+    /// It is over.
+    All,
+    /// The fence kept a write from a replica: the command is to be given to the primary.
+    Fenced,
+}
+
+impl SqlSession {
+    /// Passes on what has come of the answer.
+    pub(super) fn pass_on(&mut self, cx: &mut Cx<'_>) -> Result<Passed, Fault> {
+        loop {
+            let window = cx.window();
+            if self.front.pending() >= window || self.front.pending_pages() >= OUTBOX_PAGES_MAX {
+                return Ok(Passed::Part);
+            }
+            let Some(job) = &mut self.job else { return Ok(Passed::All) };
+            let Some(back) = &mut self.backs[job.side as usize] else { return Ok(Passed::Part) };
+            if job.upload.is_some() && back.conn.inbox.is_empty() && !back.conn.is_eof() {
+                return Ok(Passed::Part);
+            }
+            if back.reply.is_over() {
+                return Ok(Passed::All);
+            }
+            let Some(chunk) = back.conn.inbox.front() else {
+                return if back.conn.is_eof() {
+                    Err(Close::ServerTruncated.into())
+                } else {
+                    Ok(Passed::Part)
+                };
+            };
+            if !job.answered_at.is_set() {
+                job.answered_at = cx.now;
+            }
+            let whole = chunk.len();
+            let step = back.reply.feed(chunk.bytes()).map_err(|_| Fault::Close(Close::ServerBadAnswer))?;
+            let used = step.used;
+            let fits = match step.what {
+                What::Hold => {
+                    back.conn.inbox.consume(used, cx.pool);
+                    true
+                }
+                What::PassHeld(held) => {
+                    job.passed(held.len());
+                    let fits = self.front.outbox.append(held, cx.pool);
+                    back.conn.inbox.consume(used, cx.pool);
+                    fits
+                }
+                What::Pass if used == whole => {
+                    job.passed(used);
+                    if let Some(chunk) = back.conn.inbox.pop() {
+                        push_or_copy(&mut self.front.outbox, chunk, cx.pool);
+                    }
+                    true
+                }
+                What::Pass => {
+                    job.passed(used);
+                    part(&mut back.conn.inbox, used, &mut self.front.outbox, cx)
+                }
+                What::Packet(judged, packet) => {
+                    let packet = packet.to_vec();
+                    back.conn.inbox.consume(used, cx.pool);
+                    if self.judged(judged, &packet, cx)? {
+                        return Ok(Passed::Fenced);
+                    }
+                    true
+                }
+            };
+            if !fits {
+                return Err(Close::NoMemory.into());
+            }
+        }
+    }
+
+    /// A packet that says something of the session; true when the fence held it back.
+    fn judged(&mut self, judged: Judged, packet: &[u8], cx: &mut Cx<'_>) -> Result<bool, Fault> {
+        let (Some(job), payload) = (&mut self.job, packet.get(HEADER_BYTES..).unwrap_or_default()) else {
+            return Ok(false);
+        };
+        let side = job.side;
+        let from = self.backs[side as usize].as_ref().map_or(Capabilities::NONE, |back| back.capabilities);
+        let bad = |_| Fault::Close(Close::ServerBadAnswer);
+        let mut out = Vec::new();
+        match judged {
+            Judged::Err => {
+                let code = ErrPacket::parse(payload).map_err(bad)?.code;
+                let fence = [Code::READ_ONLY_TRANSACTION.number, Code::READ_ONLY.number].contains(&code);
+                let in_own = self.status.has(Status::IN_TRANS);
+                if side == Side::Replica && fence && !job.answered && !in_own {
+                    return Ok(true);
+                }
+                job.failed = true;
+                if side == Side::Replica && in_own && code == Code::READ_ONLY.number {
+                    // That the server takes no writes at all is not what keeps the client's own transaction from writing.
+                    let header = packet.first_chunk().map(|bytes| Header::from_bytes(*bytes));
+                    let mut sequence = header.map_or(1, |header| header.sequence);
+                    let text = b"Cannot execute statement in a READ ONLY transaction";
+                    put(&mut out, &mut sequence, |out| Code::READ_ONLY_TRANSACTION.packet(text).write(out));
+                } else {
+                    out.extend_from_slice(packet);
+                }
+            }
+            Judged::Ok | Judged::End if payload.len() != 5 || from.has(Capabilities::DEPRECATE_EOF) => {
+                let ok = OkPacket::parse(payload, from).map_err(bad)?;
+                rewrite_packet(&mut out, packet, from, self.state.capabilities, is_told).map_err(bad)?;
+                self.told(side, ok.status, ok.state, cx);
+            }
+            Judged::End => {
+                let eof = EofPacket::parse(payload).map_err(bad)?;
+                out.extend_from_slice(packet);
+                self.told(side, eof.status, b"", cx);
+            }
+            Judged::LocalInfile => {
+                job.upload = Some(Upload::new());
+                out.extend_from_slice(packet);
+            }
+            Judged::PrepareOk => {
+                out.extend_from_slice(packet);
+                let ok = PrepareOk::parse(payload).map_err(bad)?;
+                if let Some(verdict) = job.verdict.take() {
+                    let text = job.packet.get(HEADER_BYTES + 1..).unwrap_or_default();
+                    self.statements.prepared(text, *verdict, ok);
+                }
+            }
+            _ => out.extend_from_slice(packet),
+        }
+        if let Some(job) = &mut self.job {
+            job.passed(out.len());
+        }
+        if self.front.outbox.append(&out, cx.pool) { Ok(false) } else { Err(Close::NoMemory.into()) }
+    }
+
+    /// A server told the state of its session.
+    fn told(&mut self, side: Side, status: Status, state: &[u8], cx: &mut Cx<'_>) {
+        let status = status.without(Status::MORE_RESULTS_EXISTS);
+        if let Some(back) = &mut self.backs[side as usize] {
+            back.status = status;
+        }
+        self.status = status;
+        let place = if side == Side::Primary { Place::Primary } else { Place::Replica };
+        for change in changes(state).filter_map(Result::ok) {
+            match change {
+                Change::TransactionState(state) => self.texts.told_transaction_state(place, state),
+                Change::SystemVariable { name, value } if side == Side::Primary => {
+                    self.texts.told_variable(name, value);
+                }
+                Change::Schema(name) if side == Side::Primary => self.texts.told_schema(name),
+                _ => {}
+            }
+        }
+        if side == Side::Replica || state.is_empty() {
+            return;
+        }
+        let cluster = self.cluster(cx).clone();
+        let stamp = self.state.stamp();
+        self.state.told(state, |gtid| {
+            // Without a place for its source no replica will be said to have it.
+            let _ = cluster.acknowledged().raise(gtid);
+        });
+        let is_set = |change| matches!(change, Ok(Change::SystemVariable { name: CHARACTER_SET, .. }));
+        if let Some(job) = &self.job
+            && job.kind == Kind::Query
+            && changes(state).any(is_set)
+        {
+            self.state.chose(&job.packet);
+        }
+        // The primary's connection is where the state comes from.
+        if let Some(back) = &mut self.backs[Side::Primary as usize]
+            && back.synced == stamp
+        {
+            back.synced = self.state.stamp();
+        }
+    }
+}
+
+/// Moves the first `used` bytes of the first chunk: a few are copied, many leave with their page.
+fn part(inbox: &mut Queue, used: usize, outbox: &mut Queue, cx: &mut Cx<'_>) -> bool {
+    if used <= BODY_COPY_BYTES_MAX {
+        let Some(chunk) = inbox.front() else { return true };
+        let fits = outbox.append(chunk.bytes().get(..used).unwrap_or_default(), cx.pool);
+        if fits {
+            inbox.consume(used, cx.pool);
+        }
+        return fits;
+    }
+    let Some(page) = cx.pool.take() else { return false };
+    let Some(mut first) = inbox.pop() else {
+        cx.pool.give(page);
+        return true;
+    };
+    let mut rest = Chunk::empty(page);
+    rest.append(first.bytes().get(used..).unwrap_or_default());
+    first.truncate(used);
+    inbox.push_front(rest, cx.pool);
+    push_or_copy(outbox, first, cx.pool);
+    true
+}

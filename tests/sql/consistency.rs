@@ -1,0 +1,92 @@
+//! Sessions read what they have written; who lags reads nothing; what a replica must not do it does not do.
+
+use crate::both_engines;
+use crate::common::{Engine, eventually};
+use crate::door::Door;
+
+both_engines! {
+    fn a_session_reads_what_it_wrote(engine) {
+        let all = Door::servers();
+        all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY, b VARCHAR(20))");
+        all.wait();
+        let door = Door::to(engine, all, "");
+        let told = door.python("readback.py", &["200"]);
+        assert_eq!(told, "200 written, 0 missing", "{}", door.gate.running.text());
+        door.same_everywhere("shop.w");
+
+        // Replicas that do not follow get nothing that they would not know.
+        let lagging = Door::to(engine, door.all, "lag_max = \"1s\"");
+        let [two, three] = &lagging.all.replicas[..] else { panic!("two replicas") };
+        two.sql("STOP SLAVE SQL_THREAD");
+        lagging.sql("INSERT INTO w VALUES (-1, 'x')");
+        let seen = || lagging.sql("SELECT @@server_id, COUNT(*) FROM w WHERE a = -1");
+        eventually("the other one is asked alone", || {
+            (0..12).all(|_| seen() == "3\t1").then_some(())
+        });
+        three.sql("STOP SLAVE SQL_THREAD");
+        lagging.sql("INSERT INTO w VALUES (-2, 'x')");
+        eventually("the primary is asked", || (0..6).all(|_| seen() == "1\t1").then_some(()));
+        two.sql("START SLAVE SQL_THREAD");
+        eventually("a replica is asked again", || (seen() == "2\t1").then_some(()));
+    }
+}
+
+/// A door whose servers have functions and views that write.
+fn with_functions(engine: Engine, lines: &str) -> Door {
+    let all = Door::servers();
+    for server in all.replicas.iter().chain([&all.primary]) {
+        server.sql("SET GLOBAL log_bin_trust_function_creators=1");
+    }
+    all.primary.sql(
+        "USE shop; CREATE TABLE log (a INT AUTO_INCREMENT PRIMARY KEY, b INT, s INT); CREATE TABLE t (a INT);
+         INSERT INTO t VALUES (1), (2), (3); CREATE FUNCTION pure(x INT) RETURNS INT DETERMINISTIC RETURN x + 1;
+         DELIMITER //
+         CREATE FUNCTION note(x INT) RETURNS INT MODIFIES SQL DATA
+         BEGIN INSERT INTO log (b, s) VALUES (x, @@server_id); RETURN x; END//
+         CREATE FUNCTION marks(x INT) RETURNS INT MODIFIES SQL DATA
+         BEGIN SET @mark = x; INSERT INTO log (b, s) VALUES (x, @@server_id); RETURN x; END//
+         DELIMITER ;
+         CREATE VIEW noted AS SELECT note(a) AS a FROM t; CREATE SEQUENCE s",
+    );
+    all.wait();
+    Door::to(engine, all, lines)
+}
+
+#[test]
+fn a_read_that_writes_runs_once_and_on_the_primary() {
+    let door = with_functions(Engine::IoUring, "");
+    let logged = |expected: &str| {
+        assert_eq!(
+            door.all.primary.sql("SELECT b, s FROM shop.log ORDER BY a; DELETE FROM shop.log"),
+            expected
+        );
+        door.wait();
+    };
+    assert_eq!(door.sql("SELECT note(7), @@server_id"), "7\t1");
+    logged("7\t1");
+    assert_eq!(door.sql("SELECT note(8), @@server_id"), "8\t1", "the second one goes there at once");
+    logged("8\t1");
+
+    assert_eq!(door.sql("SELECT MAX(a) FROM noted"), "3");
+    logged("1\t1\n2\t1\n3\t1");
+    assert_eq!(door.sql("SELECT a FROM noted LIMIT 1"), "1", "through a view");
+    logged("1\t1");
+    assert_eq!(door.sql("SELECT note(1) UNION SELECT note(1)"), "1");
+    logged("1\t1\n1\t1");
+    assert_eq!(door.sql("SELECT marks(5); SELECT @@server_id > 1"), "5\n1");
+    logged("5\t1");
+    assert_eq!(door.sql("SELECT pure(1), @@server_id > 1"), "2\t1", "what does not write may stay there");
+    // A server sees that before the first row, wherever the call is.
+    let late = "SELECT seq, IF(seq = 90000, note(seq), 0) FROM seq_1_to_100000";
+    assert_eq!(door.sql(late).lines().count(), 100_000);
+    logged("90000\t1");
+    // In the client's own read only transaction the error is the client's.
+    let told = door.ask("START TRANSACTION READ ONLY; SELECT note(9)").unwrap_err();
+    assert!(told.contains("ERROR 1792 (25006)"), "{told}");
+    let told = door.ask("START TRANSACTION READ ONLY; INSERT INTO t VALUES (9)").unwrap_err();
+    assert!(told.contains("ERROR 1792 (25006)"), "{told}");
+    logged("");
+    for table in ["shop.log", "shop.t"] {
+        door.same_everywhere(table);
+    }
+}

@@ -1,0 +1,82 @@
+"""Runs the sessions of a table through the door and at the primary, and compares what they hear.
+
+Words: host and port of the door, of the primary, and of each replica. The table is read from standard input: a blank line
+ends a session; a line is where the statement must run, a blank, and the statement. What is told: for each statement its
+number, `same` or what was heard here and there. Each statement has a comment with its number, to be found in logs.
+"""
+
+import sys
+
+import pymysql
+from pymysql.constants import CLIENT
+
+words = sys.argv[1:]
+servers = list(zip(words[0::2], map(int, words[1::2])))
+
+
+def connect(server, database):
+    return pymysql.connect(
+        host=server[0],
+        port=server[1],
+        user="app",
+        password="secret",
+        database=database,
+        autocommit=True,
+        local_infile=True,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+    )
+
+
+def outcome(connection, statement):
+    """All result sets, or the number of the error."""
+    cursor = connection.cursor()
+    heard = []
+    try:
+        cursor.execute(statement)
+        while True:
+            columns = [(column[0], column[1]) for column in cursor.description or ()]
+            heard.append((columns, cursor.rowcount, cursor.lastrowid, cursor.fetchall()))
+            if not cursor.nextset():
+                return heard
+    except pymysql.MySQLError as error:
+        return heard + [error.args[0]]
+
+
+def run(server, database, mark, session, wait):
+    heard = []
+    connection = connect(server, database)
+    for number, where, statement in session:
+        heard.append(outcome(connection, f"{statement} /* {mark}{number} */"))
+        wait()
+    connection.close()
+    return heard
+
+
+watchers = [connect(server, "shop") for server in servers[1:]]
+
+
+def wait():
+    """Until the replicas have what the primary has."""
+    cursor = watchers[0].cursor()
+    cursor.execute("SELECT @@gtid_binlog_pos")
+    position = cursor.fetchone()[0]
+    for watcher in watchers[1:]:
+        watcher.cursor().execute("SELECT MASTER_GTID_WAIT(%s, 5)", (position,))
+
+
+sessions, session, number = [], [], 0
+for line in sys.stdin.read().splitlines() + [""]:
+    if line.startswith("#"):
+        continue
+    if line.strip():
+        session.append((number, *line.split(" ", 1)))
+        number += 1
+    elif session:
+        sessions.append(session)
+        session = []
+for session in sessions:
+    here = run(servers[0], "shop", "here", session, wait)
+    there = run(servers[1], "twin", "there", session, wait)
+    for (number, where, statement), one, other in zip(session, here, there):
+        same = one == other or (where.endswith("~") and len(one) == len(other))
+        print(number, "same" if same else f"here {one} there {other}")
