@@ -354,7 +354,8 @@ both_engines! {
         let start = now();
         gate.running.signal("TERM");
         assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        // Far less than the 30 seconds that a drain may take.
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     }
 
     fn a_drain_has_an_end(engine) {

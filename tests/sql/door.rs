@@ -136,5 +136,9 @@ pub fn python(at: SocketAddr, script: &str, words: &[&str]) -> Command {
 /// What a program said, or its complaint.
 pub fn said(output: &Output) -> Result<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&[&output.stdout[..], &output.stderr[..]].concat()))
+    }
 }

@@ -73,4 +73,24 @@ cursor = connection.cursor(pymysql.cursors.SSCursor)
 cursor.execute("SELECT seq, REPEAT('x', 100) FROM seq_1_to_50000")
 assert cursor.fetchone()[0] == 1
 connection._force_close()
+# Another login on the same connection, as pools make it: what the session had is gone.
+again = MySQLdb.connect(host=host, port=port, user="app", passwd="secret", db="shop", autocommit=True)
+cursor = again.cursor()
+cursor.execute("CREATE TEMPORARY TABLE mine (a INT)")
+cursor.execute("SET @mine = 1, sql_mode = 'ANSI_QUOTES'")
+again.change_user("app", "secret", "shop")
+cursor = again.cursor()
+cursor.execute("SELECT @mine, @@sql_mode LIKE '%ANSI_QUOTES%', DATABASE(), CURRENT_USER()")
+assert cursor.fetchall() == ((None, 0, "shop", "app@%"),)
+try:
+    cursor.execute("SELECT * FROM mine")
+    raise AssertionError("the temporary table is still there")
+except MySQLdb.ProgrammingError as error:
+    assert error.args[0] == 1146, error
+try:
+    again.change_user("app", "wrong", "shop")
+    raise AssertionError("let in by a wrong password")
+except MySQLdb.MySQLError as error:
+    assert error.args[0] == 1045, error
+
 print("done")

@@ -81,6 +81,11 @@ impl SqlSession {
                 self.leave(Close::ClientClosed, cx);
                 return false;
             }
+            (Plan::ChangeUser, _) => {
+                self.front.inbox.consume(whole, cx.pool);
+                self.change_user(packet.get(HEADER_BYTES..).unwrap_or_default(), cx);
+                return false;
+            }
             (Plan::Refuse(..), _) if is_long => {
                 self.sequence = 1;
                 self.refuse(
@@ -274,8 +279,24 @@ impl SqlSession {
         let Some(statement) = self.statements.get_mut(number) else { return Ok(Some(Vec::new())) };
         let mut there = None;
         if side == Side::Replica {
-            if let Some(Some(number)) = back.prepared.take() {
-                statement.prepared_at(back.leg, number);
+            match back.prepared.take() {
+                Some(Some(number)) => statement.prepared_at(back.leg, number),
+                Some(None) if !job.is_read => {
+                    // The client's own read only transaction is there, and nowhere else.
+                    let text = b"Cannot execute statement in a READ ONLY transaction";
+                    let mut payload = Vec::new();
+                    Code::READ_ONLY_TRANSACTION.packet(text).write(&mut payload);
+                    return Err(Fault::Refused(payload));
+                }
+                Some(None) => {
+                    // The replica refuses it: because of the fence, or because it lacks what the statement names.
+                    (statement.verdict.target, statement.verdict.rule) = (Target::Primary, Rule::Fenced);
+                    (job.side, job.is_read) = (Side::Primary, false);
+                    job.route = reason(false, Rule::Fenced);
+                    cx.counters.add(Count::Retries, 1);
+                    return Ok(None);
+                }
+                None => {}
             }
             there = statement.number_at(back.leg);
             if there.is_none() {

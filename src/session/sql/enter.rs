@@ -11,7 +11,7 @@ use crate::mysql::errors::Code;
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::facts::{Multibyte, Vendor, Version};
 use crate::mysql::generic::{OK, OkPacket};
-use crate::mysql::handshake::{Response, SslRequest, write_auth_more, write_auth_switch};
+use crate::mysql::handshake::{ChangeUser, Response, SslRequest, write_auth_more, write_auth_switch};
 use crate::mysql::lexer::{Charset, Dialect};
 use crate::mysql::packet::{HEADER_BYTES, Header};
 use crate::route::split::SessionState;
@@ -23,6 +23,7 @@ use crate::tls::Pipe;
 use super::back::{Fault, Side};
 use super::login::{self, Login, Verdict};
 use super::state::State;
+use super::statements::Statements;
 use super::{Phase, SqlSession};
 
 impl SqlSession {
@@ -138,6 +139,35 @@ impl SqlSession {
         self.judge(login, plugin.unwrap_or(Plugin::Clear), answer, cx);
     }
 
+    /// Somebody else logs in: the session begins anew. The answer is to the scramble of the greeting.
+    pub(super) fn change_user(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
+        self.sequence = 1;
+        let Ok(asked) = ChangeUser::parse(payload, self.state.capabilities) else {
+            return self.refuse(Code::MALFORMED, "Malformed communication packet", Close::BadRequest, cx);
+        };
+        let login = Login {
+            scramble: self.state.scramble,
+            offered: self.state.offered,
+            capabilities: self.state.capabilities,
+            collation: asked.collation.and_then(|id| u8::try_from(id).ok()).unwrap_or(self.state.collation),
+            user: asked.user.to_vec(),
+            database: asked.database.to_vec(),
+            switched: None,
+            has_key: false,
+        };
+        for side in [Side::Primary, Side::Replica] {
+            self.drop_back(side, None, cx);
+        }
+        self.statements = Statements::default();
+        let time = self.site(cx).times.handshake;
+        self.deadlines.set(Timer::Client, cx.now + time);
+        self.phase = Phase::Hello;
+        let plugin =
+            if asked.plugin.is_empty() { Some(Plugin::Native) } else { Plugin::of_name(asked.plugin) };
+        let answer = if plugin.is_some() { asked.answer } else { b"" };
+        self.judge(Box::new(login), plugin.unwrap_or(Plugin::Clear), answer, cx);
+    }
+
     fn judge(&mut self, login: Box<Login>, plugin: Plugin, answer: &[u8], cx: &mut Cx<'_>) {
         let cluster = self.cluster(cx).clone();
         let accounts = cluster.accounts();
@@ -191,6 +221,7 @@ impl SqlSession {
             Verdict::In(secrets, is_fast) => {
                 self.secrets = secrets;
                 *self.state = State::new(&login.user, &login.database, login.capabilities, login.collation);
+                (self.state.offered, self.state.scramble) = (login.offered, login.scramble);
                 if is_fast {
                     self.say(cx, |out| write_auth_more(out, &[sha2::FAST_AUTH_SUCCESS]));
                 }

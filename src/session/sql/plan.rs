@@ -25,6 +25,8 @@ pub(super) enum Plan {
     At(Side, Rule, Option<Box<Verdict>>),
     /// It is answered by an error of ours.
     Refuse(Code, String),
+    /// Somebody else logs in on this connection.
+    ChangeUser,
     /// The client leaves.
     Leave,
 }
@@ -58,10 +60,8 @@ impl SqlSession {
             Command::ProcessKill(id) if id >= 0x8000_0000 => {
                 Plan::Refuse(Code::NO_SUCH_THREAD, format!("Unknown thread id: {id}"))
             }
-            Command::ChangeUser => Plan::Refuse(
-                Code::NOT_SUPPORTED,
-                "ringgate does not change the user of a connection: open another one".into(),
-            ),
+            Command::ChangeUser if !is_long => Plan::ChangeUser,
+            Command::ChangeUser => Plan::Refuse(Code::MALFORMED, "Malformed communication packet".into()),
             Command::Refused(kind) => {
                 Plan::Refuse(Code::UNKNOWN_COMMAND, format!("{} is not spoken by ringgate", kind.name()))
             }
@@ -90,7 +90,8 @@ impl SqlSession {
     fn plan_verdict(&mut self, verdict: Verdict, cx: &mut Cx<'_>) -> Plan {
         let site = self.site(cx);
         let cluster = self.cluster(cx);
-        let off = site.reads == model::Reads::Primary || self.state.is_beyond;
+        let is_blind = self.state.is_blind && site.consistency != Consistency::Eventual;
+        let off = site.reads == model::Reads::Primary || self.state.is_beyond || is_blind;
         let reads = if off { Reads::Primary } else { Reads::Replicas };
         let decision = decide(&verdict, &self.texts, reads);
         if decision.end_on_replica {

@@ -43,7 +43,9 @@ impl SqlSession {
             }
             let Some(job) = &mut self.job else { return Ok(Passed::All) };
             let Some(back) = &mut self.backs[job.side as usize] else { return Ok(Passed::Part) };
-            if job.upload.is_some() && back.conn.inbox.is_empty() && !back.conn.is_eof() {
+            // A file and a piece of a long parameter have been heard before anything follows; the latter has no answer.
+            let goes_on = job.upload.is_some() || (job.long.is_some() && job.kind == Kind::StmtSendLongData);
+            if goes_on && back.conn.inbox.is_empty() && !back.conn.is_eof() {
                 return Ok(Passed::Part);
             }
             if back.reply.is_over() {
@@ -135,6 +137,9 @@ impl SqlSession {
             Judged::End => {
                 let eof = EofPacket::parse(payload).map_err(bad)?;
                 out.extend_from_slice(packet);
+                // Without DEPRECATE_EOF what such an answer wrote is not told; a transaction's COMMIT tells it.
+                let autocommitted = side == Side::Primary && !eof.status.has(Status::IN_TRANS);
+                self.state.is_blind |= autocommitted && eof.status.has(Status::SESSION_STATE_CHANGED);
                 self.told(side, eof.status, b"", cx);
             }
             Judged::LocalInfile => {

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use crate::cluster::{Gtid, Positions};
 use crate::limits::{SQL_VARIABLE_BYTES_MAX, SQL_VARIABLES_MAX, SQL_WRITTEN_MAX};
 use crate::mysql::facts::Capabilities;
+use crate::mysql::handshake::Scramble;
 use crate::mysql::track::{Change, changes};
 
 /// A variable that is not as it was after the login.
@@ -27,12 +28,17 @@ pub(super) struct State {
     pub(super) capabilities: Capabilities,
     /// The collation of the login.
     pub(super) collation: u8,
+    /// Of the greeting: what was offered, and what another login on the same connection answers.
+    pub(super) offered: Capabilities,
+    pub(super) scramble: Scramble,
     database: Vec<u8>,
     database_stamp: u64,
     variables: Vec<Variable>,
     stamp: u64,
     /// The last write of each source.
     written: ArrayVec<Gtid, SQL_WRITTEN_MAX>,
+    /// Something may have been written whose GTID was not told: reads go to the primary until the next one is told.
+    pub(super) is_blind: bool,
     /// It cannot be told any more what other connections would have to be brought to: everything goes to the primary.
     pub(super) is_beyond: bool,
     /// The trackers of the primary's connection were changed by the client: they are to be set again.
@@ -174,6 +180,7 @@ impl State {
     }
 
     fn wrote(&mut self, gtid: Gtid) {
+        self.is_blind = false;
         match self.written.iter_mut().find(|known| known.source == gtid.source) {
             Some(known) => known.number = known.number.max(gtid.number),
             None => self.is_beyond |= self.written.try_push(gtid).is_err(),
