@@ -102,6 +102,8 @@ pub struct SqlSession {
     /// Bytes from and to the client, and how many they were when its progress was looked at last.
     moved: u64,
     moved_before: u64,
+    /// What only its connection to the primary knew is gone: it ends before its next command.
+    is_doomed: bool,
     /// Until then reads do not wait at replicas.
     impatient_until: Moment,
     commands: u64,
@@ -131,6 +133,7 @@ impl SqlSession {
             statements: Statements::default(),
             moved: 0,
             moved_before: 0,
+            is_doomed: false,
             impatient_until: Moment::default(),
             commands: 0,
             close: Close::Done,
@@ -263,8 +266,14 @@ impl SqlSession {
         }
     }
 
-    /// While a client is to read or to send further, its progress is looked at from time to time.
+    /// While a server prepares, or a client is to read or to send further, its progress is looked at from time to time.
     fn watch_progress(&mut self, cx: &Cx<'_>) {
+        let is_unready = |back: &Back| !matches!(back.stage, Stage::Ready | Stage::Busy);
+        if self.backs.iter().flatten().any(|back| is_unready(back)) && !self.deadlines.is_set(Timer::Server) {
+            // It is asked something of our own, which takes no longer than a connect.
+            let time = cx.config.pools[self.site(cx).pool.index()].times.connect;
+            self.deadlines.set(Timer::Server, cx.now + time);
+        }
         let Some(job) = &self.job else { return };
         let owes = self.front.pending() > 0 || job.long.is_some() || job.upload.is_some();
         if job.sent && owes && !self.deadlines.is_set(Timer::Progress) {

@@ -14,7 +14,7 @@ use crate::mysql::errors::Code;
 use crate::mysql::facts::Status;
 use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Part};
 use crate::mysql::verdict::{Rule, Target, Verdict};
-use crate::route::split::{Place, SessionState, Transaction};
+use crate::route::split::{Pin, Place, SessionState, Transaction};
 use crate::session::Cx;
 use crate::session::conn::push_or_copy;
 use crate::session::timers::Timer;
@@ -39,6 +39,10 @@ impl SqlSession {
     /// Takes the next command; false when none is there.
     fn next_command(&mut self, cx: &mut Cx<'_>) -> bool {
         let is_free = !self.status.has(Status::IN_TRANS);
+        if self.is_doomed {
+            self.leave(Close::ServerTruncated, cx);
+            return false;
+        }
         if cx.draining && is_free && self.front.inbox.is_empty() {
             self.leave(Close::Drained, cx);
             return false;
@@ -221,7 +225,7 @@ impl SqlSession {
             Ok(false) => return false,
             Err(fault) => {
                 self.lost_in_command(side, &fault, cx);
-                return self.job.as_ref().is_some_and(|job| job.side != side);
+                return self.phase == Phase::Ready;
             }
         }
         let is_plain_read = self.job.as_ref().is_some_and(|job| job.is_read);
@@ -237,7 +241,7 @@ impl SqlSession {
                 Ok(None) => return false,
                 Err(fault) => {
                     self.lost(side, fault, cx);
-                    return self.job.as_ref().is_some_and(|job| job.side != side);
+                    return self.phase == Phase::Ready;
                 }
             }
         }
@@ -246,7 +250,7 @@ impl SqlSession {
             Ok(None) => return self.job.as_ref().is_some_and(|job| job.side != side),
             Err(fault) => {
                 self.lost(side, fault, cx);
-                return self.job.as_ref().is_some_and(|job| job.side != side);
+                return self.phase == Phase::Ready;
             }
         };
         let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else { return false };
@@ -420,12 +424,21 @@ impl SqlSession {
 
     /// A server connection failed, or could not be had, in or between commands.
     pub(super) fn lost_in_command(&mut self, side: Side, fault: &Fault, cx: &mut Cx<'_>) {
-        let in_transaction = self.texts.transaction();
-        let here = match side {
-            Side::Primary => self.texts.pins().next().is_some() || self.statements.are_held(),
-            Side::Replica => in_transaction == Transaction::ReadOnly(Place::Replica),
+        let reads_there = self.texts.transaction() == Transaction::ReadOnly(Place::Replica);
+        let variables_there = self.texts.variables() == Some(Place::Replica);
+        let is_there = |pin: Pin| match pin {
+            Pin::Transaction => reads_there,
+            Pin::Variables => variables_there,
+            _ => false,
         };
-        let holds = here || self.state.is_beyond;
+        let holds = match side {
+            Side::Primary => {
+                self.texts.pins().any(|pin| !is_there(pin))
+                    || self.statements.are_held()
+                    || self.state.is_beyond
+            }
+            Side::Replica => reads_there || variables_there,
+        };
         let place = if side == Side::Primary { Place::Primary } else { Place::Replica };
         self.texts.lost(place);
         let Some(job) = &mut self.job else {
@@ -436,6 +449,14 @@ impl SqlSession {
             return;
         };
         if job.side != side {
+            self.is_doomed |= holds;
+            return;
+        }
+        let is_broken =
+            matches!(fault, Fault::Close(close) if !matches!(close, Close::NoServer | Close::QueueFull));
+        if side == Side::Primary && !job.sent && !holds && is_broken && job.moves < ATTEMPTS_DEFAULT {
+            // Nothing was there, and nothing has run: another connection will do.
+            job.moves += 1;
             return;
         }
         // A read that ran on the primary may have called what writes; on a replica the fence was set.
