@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use super::{PATIENCE, eventually, now, program};
 
@@ -90,12 +91,18 @@ impl Running {
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
     }
 
-    /// Ticks of processor time used so far, user and system.
-    pub fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let after_name = stat.rsplit_once(')').unwrap().1;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    /// Processor time used so far by the threads whose names begin with `name`, user and system, exact to the
+    /// nanosecond (`schedstat`) where the ticks of `/proc/PID/stat` are samples.
+    pub fn processor_time(&self, name: &str) -> Duration {
+        let mut nanoseconds = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap() {
+            let task = task.unwrap().path();
+            if std::fs::read_to_string(task.join("comm")).unwrap().starts_with(name) {
+                let stat = std::fs::read_to_string(task.join("schedstat")).unwrap();
+                nanoseconds += stat.split(' ').next().unwrap().parse::<u64>().unwrap();
+            }
+        }
+        Duration::from_nanos(nanoseconds)
     }
 
     /// Waits until `ready`, and fails with what the program said when it ends before or takes too long.
