@@ -34,7 +34,8 @@ impl Gtid {
         let hex = format!("{source:032x}");
         let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default().to_owned();
         let parts = [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)];
-        format!("{}:{number}", parts.join("-"))
+        // All before it too: other sessions may rely on the answer.
+        format!("{}:1-{number}", parts.join("-"))
     }
 
     fn mariadb(text: &[u8]) -> Option<Self> {
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(list(&format!("{UUID}:23"), true), [(id, 23)]);
         assert_eq!(list(&format!("{UUID}:1"), false), [(id, 1)]);
         let gtid = Gtid { source: id, number: 7 };
-        assert_eq!(gtid.text(false), format!("{UUID}:7"));
+        assert_eq!(gtid.text(false), format!("{UUID}:1-7"));
         assert_eq!(Gtid { source: 3, number: 7 }.text(true), "3-1-7");
         for text in ["", "0-1", "0-1-", "0-1-18446744073709551616", "0-1-7-8", "x:1-2", "0-1-7x"] {
             assert_eq!(list(text, false), [], "{text}");

@@ -87,7 +87,9 @@ pub fn decide(verdict: &Verdict, state: &SessionState, reads: Reads) -> Decision
 
 /// Within a read only transaction on a replica.
 fn in_read_only(verdict: &Verdict) -> Decision {
-    let leaves = verdict.effects.has(Effects::BEGINS | Effects::LOCKS_TABLES | Effects::READ_LOCK);
+    let ends_within = verdict.effects.has(Effects::MANY) && verdict.effects.has(Effects::ENDS);
+    let leaves =
+        verdict.effects.has(Effects::BEGINS | Effects::LOCKS_TABLES | Effects::READ_LOCK) || ends_within;
     if leaves && verdict.target == Target::Primary {
         return Decision { end_on_replica: true, ..Decision::to(Target::Primary, verdict.rule) };
     }
@@ -101,7 +103,15 @@ fn in_read_only(verdict: &Verdict) -> Decision {
         | Rule::Handler
         | Rule::Prepare
         | Rule::Execute
-        | Rule::Sequence => Decision::staying(Target::Primary, verdict.rule),
+        | Rule::Sequence
+        | Rule::SetGlobal
+        | Rule::SetLog
+        | Rule::SetAccount
+        | Rule::Maintenance => Decision::staying(Target::Primary, verdict.rule),
+        // It would set the replica alone, the fence perhaps.
+        Rule::UserVariable if verdict.effects.has(Effects::SETS_SESSION) => {
+            Decision::to(Target::Refuse, Rule::VariablesElsewhere)
+        }
         _ if verdict.target == Target::All => Decision::to(verdict.target, verdict.rule),
         _ => Decision::staying(Target::Replica, Rule::InReadOnly),
     }

@@ -13,13 +13,13 @@ mod enter;
 mod job;
 mod login;
 mod plan;
+mod record;
 mod reply;
 mod state;
 mod statements;
 
 use std::sync::Arc;
 
-use crate::access::{Access, Block, Steps};
 use crate::balance::{Key, Pick};
 use crate::clock::Moment;
 use crate::close::Close;
@@ -38,9 +38,7 @@ use crate::route::split::SessionState;
 
 use super::conn::Conn;
 use super::dial::{note_failure, wake};
-use super::line;
 use super::moves::{Followed, Moves};
-use super::record::tls_of;
 use super::tcp::take_proxy_header;
 use super::timers::{Deadlines, Timer};
 use super::{About, Cx, Event, Leg, Op, Reuse};
@@ -104,6 +102,10 @@ pub struct SqlSession {
     moved_before: u64,
     /// What only its connection to the primary knew is gone: it ends before its next command.
     is_doomed: bool,
+    /// A statement of the client took the fence away from the replica's connection.
+    is_unfenced: bool,
+    /// How the first text was read.
+    dialect: Dialect,
     /// Until then reads do not wait at replicas.
     impatient_until: Moment,
     commands: u64,
@@ -134,6 +136,8 @@ impl SqlSession {
             moved: 0,
             moved_before: 0,
             is_doomed: false,
+            is_unfenced: false,
+            dialect: Dialect::mariadb(0),
             impatient_until: Moment::default(),
             commands: 0,
             close: Close::Done,
@@ -166,7 +170,7 @@ impl SqlSession {
             Phase::Handshake => "tls_handshake",
             Phase::Waiting | Phase::Hello | Phase::Again | Phase::Full | Phase::Entering => "login",
             Phase::Ready if self.job.is_some() => "command",
-            Phase::Ready if self.status.has(Status::IN_TRANS) => "transaction",
+            Phase::Ready if self.is_in_transaction() => "transaction",
             Phase::Ready => "idle",
             Phase::Leaving | Phase::Closed => "closing",
         };
@@ -179,6 +183,11 @@ impl SqlSession {
             pool: None,
             server: self.backs[side as usize].as_ref().map(|back| back.server),
         }
+    }
+
+    /// A transaction is open at one of its servers.
+    fn is_in_transaction(&self) -> bool {
+        self.backs.iter().flatten().any(|back| back.status.has(Status::IN_TRANS))
     }
 
     /// See [`Session::server_of`](super::Session::server_of).
@@ -557,43 +566,5 @@ impl SqlSession {
         self.phase = Phase::Closed;
         self.deadlines = Deadlines::default();
         cx.ops.push(Op::Close(Leg::Front));
-    }
-
-    /// Writes a record down: of a command, or of a connection that ended.
-    fn note(&self, job: Option<&Job>, close: Close, cx: &mut Cx<'_>) {
-        let back = job.and_then(|job| self.backs[job.side as usize].as_ref());
-        let begun = job.map_or(self.since, |job| job.begun);
-        let steps = Steps {
-            asked: job.map_or(Moment::NEVER, |job| job.begun),
-            picked: job.map_or(Moment::NEVER, |job| job.sent_at),
-            connected: job.map_or(Moment::NEVER, |job| job.sent_at),
-            answered: job.map_or(Moment::NEVER, |job| job.answered_at),
-            ended: cx.now,
-            ..Steps::new(begun)
-        };
-        if job.is_none() && self.phase == Phase::Ready {
-            return;
-        }
-        let statement = line::Statement {
-            user: self.state.user(),
-            command: job.map_or("", |job| job.kind.name()),
-            digest: job.and_then(|job| job.verdict.as_ref()).map_or(0, |verdict| verdict.digest),
-        };
-        let line = line::of_statement(&self.ends, &self.front, &statement, cx);
-        cx.accesses.push(Access {
-            block: Block::Sql(self.site),
-            route: job.map(|job| job.route),
-            pool: job.map(|_| self.site(cx).pool),
-            server: back.map(|back| back.server),
-            status: 0,
-            close,
-            bytes_in: job.map_or(0, |job| job.bytes_in),
-            bytes_out: job.map_or(0, |job| job.bytes_out),
-            steps,
-            retries: job.map_or(0, |job| job.moves),
-            reused: true,
-            tls: tls_of(&self.front),
-            line,
-        });
     }
 }

@@ -471,6 +471,12 @@ impl SessionState {
         }
     }
 
+    /// The primary tells a change of state after a statement whose text does not say which: it may have been a temporary
+    /// table.
+    pub fn told_hidden(&mut self) {
+        self.temporary.others = true;
+    }
+
     /// The default schema's name, as the primary tells it.
     pub fn told_schema(&mut self, name: &[u8]) {
         self.schema = exact_hash(name);

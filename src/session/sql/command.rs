@@ -11,9 +11,8 @@ use crate::limits::{ATTEMPTS_DEFAULT, OUTBOX_BYTES_MAX, SQL_COMMAND_BYTES_MAX};
 use crate::meters::reason;
 use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
-use crate::mysql::facts::Status;
 use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Part};
-use crate::mysql::verdict::{Rule, Target, Verdict};
+use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, SessionState, Transaction};
 use crate::session::Cx;
 use crate::session::conn::push_or_copy;
@@ -38,7 +37,7 @@ impl SqlSession {
 
     /// Takes the next command; false when none is there.
     fn next_command(&mut self, cx: &mut Cx<'_>) -> bool {
-        let is_free = !self.status.has(Status::IN_TRANS);
+        let is_free = !self.is_in_transaction();
         if self.is_doomed {
             self.leave(Close::ServerTruncated, cx);
             return false;
@@ -203,7 +202,7 @@ impl SqlSession {
             // Its server will say what becomes of it.
             return true;
         }
-        if self.texts.pins().next().is_some() || self.statements.are_held() || self.state.is_beyond {
+        if self.texts.pins().next().is_some() || self.needs_its_primary() {
             self.job = None;
             self.sequence = 1;
             let text =
@@ -212,7 +211,15 @@ impl SqlSession {
             return false;
         }
         self.drop_back(Side::Primary, None, cx);
+        self.state.lost_insert_id |= self.state.has_insert_id;
         true
+    }
+
+    /// It has something at its primary that another connection would not have: statements, settings that are not brought
+    /// along.
+    fn needs_its_primary(&self) -> bool {
+        let settings = !self.texts.is_autocommit() || self.texts.begins_read_only();
+        self.statements.are_held() || settings || self.state.is_beyond
     }
 
     /// Hands the command to its server, once that is ready; false when it is not.
@@ -362,21 +369,42 @@ impl SqlSession {
     /// The answer is complete.
     fn finish(&mut self, cx: &mut Cx<'_>) {
         let Some(job) = self.job.take() else { return };
+        // What the other side said last says nothing of this one.
+        let mut status = self.status;
+        let mut unasked = false;
         if let Some(back) = &mut self.backs[job.side as usize] {
             back.stage = Stage::Ready;
+            status = back.status;
+            unasked = back.conn.is_eof() || !back.conn.inbox.is_empty();
         }
         let place = if job.side == Side::Primary { Place::Primary } else { Place::Replica };
         match &job.verdict {
             Some(verdict) if job.kind != Kind::StmtPrepare => {
-                self.texts.after(verdict, place, !job.failed, Some(self.status.0));
+                self.texts.after(verdict, place, !job.failed, Some(status.0));
+                self.note_effects(verdict.effects, verdict.rule, &job);
             }
-            _ => self.texts.told_status(place, self.status.0),
+            _ => self.texts.told_status(place, status.0),
         }
         if !job.failed {
             self.after(&job, cx);
         }
         self.note(Some(&job), Close::Done, cx);
         self.rest(cx);
+        if unasked || std::mem::take(&mut self.is_unfenced) {
+            // It says that it ends, or it is a replica that would take writes now.
+            self.lost(job.side, Fault::Close(Close::ServerTruncated), cx);
+        }
+    }
+
+    /// What a statement did that no tracker tells.
+    fn note_effects(&mut self, effects: Effects, rule: Rule, job: &Job) {
+        if job.failed {
+            return;
+        }
+        // Roles are brought nowhere; a text of many may hold one.
+        self.state.is_beyond |= rule == Rule::SetRole;
+        self.state.trackers_changed |= effects.has(Effects::SETS_TRACKERS);
+        self.state.is_blind |= effects.has(Effects::SETS_TRACKERS) && effects.has(Effects::MANY);
     }
 
     /// What a command that worked leaves behind.
@@ -386,7 +414,7 @@ impl SqlSession {
             Ok(Command::ResetConnection) => {
                 self.state.reset();
                 self.statements = Statements::default();
-                *self.texts = SessionState::new(self.texts.dialect());
+                *self.texts = SessionState::new(self.dialect);
                 self.drop_back(Side::Replica, None, cx);
             }
             Ok(Command::StmtClose(number)) => {
@@ -432,15 +460,12 @@ impl SqlSession {
             _ => false,
         };
         let holds = match side {
-            Side::Primary => {
-                self.texts.pins().any(|pin| !is_there(pin))
-                    || self.statements.are_held()
-                    || self.state.is_beyond
-            }
+            Side::Primary => self.texts.pins().any(|pin| !is_there(pin)) || self.needs_its_primary(),
             Side::Replica => reads_there || variables_there,
         };
         let place = if side == Side::Primary { Place::Primary } else { Place::Replica };
         self.texts.lost(place);
+        self.state.lost_insert_id |= side == Side::Primary && self.state.has_insert_id;
         let Some(job) = &mut self.job else {
             // What only this connection knew is gone.
             if holds {
@@ -482,6 +507,10 @@ impl SqlSession {
         };
         self.note(Some(&job), close, cx);
         cx.counters.close(close);
+        if !job.kind.is_answered() {
+            // An error would be taken for the answer of the next command.
+            return self.leave(close, cx);
+        }
         if job.answered {
             // The client is in the middle of a packet: nothing that it would understand can follow.
             return self.end(close, cx);

@@ -273,7 +273,8 @@ impl SqlSession {
                 self.deadlines.clear(Timer::Server);
                 self.login = None;
                 let version = self.backs[side as usize].as_ref().and_then(|back| back.version());
-                *self.texts = SessionState::new(dialect(version, self.state.collation));
+                self.dialect = dialect(version, self.state.collation);
+                *self.texts = SessionState::new(self.dialect);
                 self.texts.told_schema(self.state.database());
                 if self.phase == Phase::Entering {
                     self.phase = Phase::Ready;

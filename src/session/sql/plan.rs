@@ -93,6 +93,10 @@ impl SqlSession {
         let is_blind = self.state.is_blind && site.consistency != Consistency::Eventual;
         let off = site.reads == model::Reads::Primary || self.state.is_beyond || is_blind;
         let reads = if off { Reads::Primary } else { Reads::Replicas };
+        if self.state.lost_insert_id && verdict.effects.has(Effects::READS_INSERT_ID) {
+            let text = "ringgate: the connection that knew the last insert id is gone";
+            return Plan::Refuse(Code::SERVER_LOST, text.into());
+        }
         let decision = decide(&verdict, &self.texts, reads);
         if decision.end_on_replica {
             // Its transaction ends with it.

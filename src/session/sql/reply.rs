@@ -14,9 +14,11 @@ use crate::mysql::packet::{HEADER_BYTES, Header, put};
 use crate::mysql::prepared::PrepareOk;
 use crate::mysql::reply::{Judged, Upload, What};
 use crate::mysql::track::{Change, changes, rewrite_packet};
+use crate::mysql::verdict::Effects;
 use crate::route::split::Place;
 use crate::session::Cx;
 use crate::session::conn::push_or_copy;
+use crate::session::timers::Timer;
 
 use super::SqlSession;
 use super::back::{Fault, Side};
@@ -60,6 +62,7 @@ impl SqlSession {
             };
             if !job.answered_at.is_set() {
                 job.answered_at = cx.now;
+                self.deadlines.clear(Timer::Server);
             }
             let whole = chunk.len();
             let step = back.reply.feed(chunk.bytes()).map_err(|_| Fault::Close(Close::ServerBadAnswer))?;
@@ -114,11 +117,18 @@ impl SqlSession {
             Judged::Err => {
                 let code = ErrPacket::parse(payload).map_err(bad)?.code;
                 let fence = [Code::READ_ONLY_TRANSACTION.number, Code::READ_ONLY.number].contains(&code);
-                let in_own = self.status.has(Status::IN_TRANS);
-                if side == Side::Replica && fence && !job.answered && !in_own {
+                let back = self.backs[side as usize].as_ref();
+                let in_own = back.is_some_and(|back| back.status.has(Status::IN_TRANS));
+                let variables = Effects::READS_VARIABLES | Effects::WRITES_VARIABLES;
+                let needs = job.verdict.as_ref().is_some_and(|verdict| verdict.effects.has(variables))
+                    && self.texts.variables() == Some(Place::Replica);
+                if side == Side::Replica && fence && !job.answered && !in_own && !needs {
                     return Ok(true);
                 }
                 job.failed = true;
+                if job.kind == Kind::StmtPrepare {
+                    self.statements.failed();
+                }
                 if side == Side::Replica && in_own && code == Code::READ_ONLY.number {
                     // That the server takes no writes at all is not what keeps the client's own transaction from writing.
                     let header = packet.first_chunk().map(|bytes| Header::from_bytes(*bytes));
@@ -132,6 +142,9 @@ impl SqlSession {
             Judged::Ok | Judged::End if payload.len() != 5 || from.has(Capabilities::DEPRECATE_EOF) => {
                 let ok = OkPacket::parse(payload, from).map_err(bad)?;
                 rewrite_packet(&mut out, packet, from, self.state.capabilities, is_told).map_err(bad)?;
+                if side == Side::Primary && ok.last_insert_id != 0 {
+                    (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
+                }
                 self.told(side, ok.status, ok.state, cx);
             }
             Judged::End => {
@@ -149,9 +162,12 @@ impl SqlSession {
             Judged::PrepareOk => {
                 out.extend_from_slice(packet);
                 let ok = PrepareOk::parse(payload).map_err(bad)?;
-                if let Some(verdict) = job.verdict.take() {
-                    let text = job.packet.get(HEADER_BYTES + 1..).unwrap_or_default();
-                    self.statements.prepared(text, *verdict, ok);
+                match job.verdict.take() {
+                    Some(verdict) => {
+                        let text = job.packet.get(HEADER_BYTES + 1..).unwrap_or_default();
+                        self.statements.prepared(text, *verdict, ok);
+                    }
+                    None => self.statements.prepared_unseen(ok.statement),
                 }
             }
             _ => out.extend_from_slice(packet),
@@ -170,11 +186,17 @@ impl SqlSession {
         }
         self.status = status;
         let place = if side == Side::Primary { Place::Primary } else { Place::Replica };
+        let verdict = self.job.as_ref().and_then(|job| job.verdict.as_ref());
+        let is_opaque = verdict.is_some_and(|verdict| verdict.effects.has(Effects::OPAQUE | Effects::CALLS));
         for change in changes(state).filter_map(Result::ok) {
             match change {
+                Change::StateChange(_) if side == Side::Primary && is_opaque => self.texts.told_hidden(),
                 Change::TransactionState(state) => self.texts.told_transaction_state(place, state),
                 Change::SystemVariable { name, value } if side == Side::Primary => {
                     self.texts.told_variable(name, value);
+                }
+                Change::SystemVariable { name: b"tx_read_only" | b"transaction_read_only", value } => {
+                    self.is_unfenced |= !matches!(value, b"ON" | b"1");
                 }
                 Change::Schema(name) if side == Side::Primary => self.texts.told_schema(name),
                 _ => {}

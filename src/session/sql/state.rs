@@ -41,6 +41,10 @@ pub(super) struct State {
     pub(super) is_blind: bool,
     /// It cannot be told any more what other connections would have to be brought to: everything goes to the primary.
     pub(super) is_beyond: bool,
+    /// The primary's connection may know the id of an insert.
+    pub(super) has_insert_id: bool,
+    /// One that knew it is gone: nobody can say it any more.
+    pub(super) lost_insert_id: bool,
     /// The trackers of the primary's connection were changed by the client: they are to be set again.
     pub(super) trackers_changed: bool,
 }
@@ -140,6 +144,7 @@ impl State {
     pub(super) fn reset(&mut self) {
         self.variables.clear();
         self.is_beyond = false;
+        (self.has_insert_id, self.lost_insert_id) = (false, false);
         // The trackers are the server's own again.
         self.trackers_changed = true;
     }
@@ -246,7 +251,11 @@ impl State {
             text.extend_from_slice(b"@@session.`");
             text.extend_from_slice(&variable.name);
             text.extend_from_slice(b"`=");
-            literal(&variable.value, &mut text);
+            match (&*variable.name, variable.value.is_empty()) {
+                // NULL is told as nothing.
+                (b"character_set_results", true) => text.extend_from_slice(b"NULL"),
+                _ => literal(&variable.value, &mut text),
+            }
         }
         text
     }

@@ -65,6 +65,18 @@ impl Statements {
         self.known.insert(ok.statement, statement);
     }
 
+    /// The primary prepared what was not looked at.
+    pub(super) fn prepared_unseen(&mut self, number: u32) {
+        self.count += 1;
+        self.last = number;
+        self.known.remove(&number);
+    }
+
+    /// The primary did not prepare what came last: "the last one" means none.
+    pub(super) const fn failed(&mut self) {
+        self.last = LAST_PREPARED;
+    }
+
     /// The client closes one; the answer is its number at a replica.
     pub(super) fn close(&mut self, number: u32) -> Option<(Leg, u32)> {
         self.count = self.count.saturating_sub(1);
@@ -90,8 +102,10 @@ impl Statements {
 impl Statement {
     /// Whether it can be executed by this packet on a replica: no cursor is opened, and everything is in the packet.
     pub(super) fn may_leave(&self, payload: &[u8], capabilities: Capabilities) -> bool {
-        let execute = Execute::parse(payload, self.parameters, capabilities);
-        !self.has_pieces && execute.is_ok_and(|execute| execute.flags == 0)
+        let Ok(execute) = Execute::parse(payload, self.parameters, capabilities) else { return false };
+        // A long execution without types goes to the primary as it is: that must have been told them.
+        let typed = execute.bound_at.is_none() || self.typed[Side::Primary as usize];
+        !self.has_pieces && execute.flags == 0 && typed
     }
 
     /// Its number at a replica, if it was prepared on this connection.
