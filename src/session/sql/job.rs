@@ -25,6 +25,8 @@ pub(super) struct Job {
     pub(super) is_read: bool,
     /// The server answered with an error.
     pub(super) failed: bool,
+    /// It warned.
+    pub(super) warned: bool,
     /// What its text says.
     pub(super) verdict: Option<Box<Verdict>>,
     /// Where it went and why, as a number.

@@ -142,13 +142,15 @@ impl SqlSession {
             Judged::Ok | Judged::End if payload.len() != 5 || from.has(Capabilities::DEPRECATE_EOF) => {
                 let ok = OkPacket::parse(payload, from).map_err(bad)?;
                 rewrite_packet(&mut out, packet, from, self.state.capabilities, is_told).map_err(bad)?;
+                job.warned = ok.warnings > 0;
                 if side == Side::Primary && ok.last_insert_id != 0 {
-                    (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
+                    self.told_insert_id();
                 }
                 self.told(side, ok.status, ok.state, cx);
             }
             Judged::End => {
                 let eof = EofPacket::parse(payload).map_err(bad)?;
+                job.warned = eof.warnings > 0;
                 out.extend_from_slice(packet);
                 // Without DEPRECATE_EOF what such an answer wrote is not told; a transaction's COMMIT tells it.
                 let autocommitted = side == Side::Primary && !eof.status.has(Status::IN_TRANS);
@@ -178,6 +180,14 @@ impl SqlSession {
         if self.front.outbox.append(&out, cx.pool) { Ok(false) } else { Err(Close::NoMemory.into()) }
     }
 
+    /// The primary's connection knows the id of an insert.
+    fn told_insert_id(&mut self) {
+        (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
+        if let Some(back) = &mut self.backs[Side::Primary as usize] {
+            back.may_have_id = true;
+        }
+    }
+
     /// A server told the state of its session.
     fn told(&mut self, side: Side, status: Status, state: &[u8], cx: &mut Cx<'_>) {
         let status = status.without(Status::MORE_RESULTS_EXISTS);
@@ -198,7 +208,14 @@ impl SqlSession {
                 Change::SystemVariable { name: b"tx_read_only" | b"transaction_read_only", value } => {
                     self.is_unfenced |= !matches!(value, b"ON" | b"1");
                 }
-                Change::Schema(name) if side == Side::Primary => self.texts.told_schema(name),
+                Change::Schema(name) => {
+                    if let Some(back) = &mut self.backs[side as usize] {
+                        back.database = name.to_vec();
+                    }
+                    if side == Side::Primary {
+                        self.texts.told_schema(name);
+                    }
+                }
                 _ => {}
             }
         }
