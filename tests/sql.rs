@@ -8,6 +8,8 @@ mod common;
 
 #[path = "sql/big.rs"]
 mod big;
+#[path = "sql/compress.rs"]
+mod compress;
 #[path = "sql/consistency.rs"]
 mod consistency;
 #[path = "sql/crowd.rs"]

@@ -5,11 +5,12 @@
 //! answer nothing is changed but what our own trackers added to it.
 //!
 //! `login.rs` judges who logs in, `back.rs` prepares server connections, `state.rs` is what they are brought to,
-//! `plan.rs` decides about commands, `command.rs` carries them out, `reply.rs` passes answers on.
+//! `plan.rs` decides about commands, `command.rs` carries them out, `forward.rs` passes long ones on, `reply.rs` answers.
 
 mod back;
 mod command;
 mod enter;
+mod forward;
 mod job;
 mod login;
 mod plan;

@@ -7,15 +7,14 @@
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::counters::Count;
-use crate::limits::{ATTEMPTS_DEFAULT, OUTBOX_BYTES_MAX, SQL_COMMAND_BYTES_MAX};
+use crate::limits::{ATTEMPTS_DEFAULT, SQL_COMMAND_BYTES_MAX};
 use crate::meters::reason;
 use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
-use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Part};
+use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Numbers, patch};
 use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, SessionState, Transaction};
 use crate::session::Cx;
-use crate::session::conn::push_or_copy;
 use crate::session::timers::Timer;
 
 use super::back::{Fault, Side, Stage};
@@ -42,38 +41,15 @@ impl SqlSession {
             self.leave(Close::ServerTruncated, cx);
             return false;
         }
+        if !self.fill(HEADER_BYTES, true, cx) {
+            return false;
+        }
         if cx.draining && is_free && self.front.inbox.is_empty() {
             self.leave(Close::Drained, cx);
             return false;
         }
-        let mut head = Vec::new();
-        self.front.inbox.peek(HEADER_BYTES, &mut head);
-        let Some(header) = head.first_chunk().map(|bytes| Header::from_bytes(*bytes)) else {
-            if self.front.is_eof() {
-                self.leave(if head.is_empty() { Close::ClientClosed } else { Close::ClientGone }, cx);
-            }
-            return false;
-        };
-        if cx.behind && is_free {
-            // It is told again once it has gone over to the new configuration.
-            return false;
-        }
-        if header.sequence != 0 || header.length == 0 {
-            self.sequence = header.sequence.wrapping_add(1);
-            self.refuse(Code::OUT_OF_ORDER, "Got packets out of order", Close::BadRequest, cx);
-            return false;
-        }
-        let whole = HEADER_BYTES + header.length;
-        let is_long = whole > SQL_COMMAND_BYTES_MAX;
-        let wanted = whole.min(SQL_COMMAND_BYTES_MAX);
-        if self.front.inbox.len() < wanted {
-            if self.front.is_eof() {
-                self.leave(Close::ClientGone, cx);
-            }
-            return false;
-        }
-        let mut packet = Vec::with_capacity(wanted);
-        self.front.inbox.peek(wanted, &mut packet);
+        let Some((packet, whole)) = self.peek_command(is_free, cx) else { return false };
+        let is_long = whole > packet.len();
         let plan = self.plan(packet.get(HEADER_BYTES..).unwrap_or_default(), is_long, cx);
         let kind = Kind::of_byte(packet.get(HEADER_BYTES).copied().unwrap_or(0));
         match (plan, kind) {
@@ -109,6 +85,43 @@ impl SqlSession {
         true
     }
 
+    /// The next command's packet, or the beginning of a long one, and how long it is; `None` while it is not there.
+    fn peek_command(&mut self, is_free: bool, cx: &mut Cx<'_>) -> Option<(Vec<u8>, usize)> {
+        let mut head = Vec::new();
+        self.front.inbox.peek(HEADER_BYTES, &mut head);
+        let Some(header) = head.first_chunk().map(|bytes| Header::from_bytes(*bytes)) else {
+            if self.front.is_eof() {
+                self.leave(if head.is_empty() { Close::ClientClosed } else { Close::ClientGone }, cx);
+            }
+            return None;
+        };
+        if cx.behind && is_free {
+            // It is told again once it has gone over to the new configuration.
+            return None;
+        }
+        let is_counted = !self.front.is_compressed();
+        if (is_counted && header.sequence != 0) || header.length == 0 {
+            self.sequence = header.sequence.wrapping_add(1);
+            self.refuse(Code::OUT_OF_ORDER, "Got packets out of order", Close::BadRequest, cx);
+            return None;
+        }
+        let whole = HEADER_BYTES + header.length;
+        let wanted = whole.min(SQL_COMMAND_BYTES_MAX);
+        if !self.fill(wanted, true, cx) {
+            return None;
+        }
+        if self.front.inbox.len() < wanted {
+            if self.front.is_eof() {
+                self.leave(Close::ClientGone, cx);
+            }
+            return None;
+        }
+        let mut packet = Vec::with_capacity(wanted);
+        self.front.inbox.peek(wanted, &mut packet);
+        patch(&mut packet, 0, Header { sequence: 0, ..header });
+        Some((packet, whole))
+    }
+
     fn begin_job(
         &mut self,
         (kind, packet, is_long): (Kind, Vec<u8>, bool),
@@ -136,6 +149,7 @@ impl SqlSession {
             route: reason(side == Side::Replica, why),
             verdict,
             upload: None,
+            numbers: self.front.is_compressed().then(|| Numbers::new(0)),
             moves: 0,
             begun: cx.now,
             sent_at: Moment::NEVER,
@@ -320,52 +334,6 @@ impl SqlSession {
         Ok(Some(packet.unwrap_or_default()))
     }
 
-    /// Passes on what the client still sends: the rest of a long command, or a file. False when more must come.
-    fn forward(&mut self, cx: &mut Cx<'_>) -> bool {
-        let Some(job) = &mut self.job else { return true };
-        let Some(back) = &mut self.backs[job.side as usize] else { return true };
-        while job.long.is_some() || job.upload.is_some() {
-            if back.conn.is_deaf() {
-                self.front.inbox.clear(cx.pool);
-                return false;
-            }
-            if back.conn.pending() >= OUTBOX_BYTES_MAX {
-                return false;
-            }
-            let Some(mut chunk) = self.front.inbox.pop() else {
-                if self.front.is_eof() {
-                    self.end(Close::ClientGone, cx);
-                }
-                return false;
-            };
-            let (used, over) = match (&mut job.long, &mut job.upload) {
-                (Some(framer), _) => command_end(framer, chunk.bytes()),
-                (None, Some(upload)) => {
-                    let used = upload.feed(chunk.bytes());
-                    (used, upload.is_over())
-                }
-                (None, None) => (0, true),
-            };
-            job.bytes_in += used as u64;
-            if used == chunk.len() {
-                push_or_copy(&mut back.conn.outbox, chunk, cx.pool);
-            } else {
-                let fits = back.conn.outbox.append(chunk.bytes().get(..used).unwrap_or_default(), cx.pool);
-                chunk.advance(used);
-                self.front.inbox.push_front(chunk, cx.pool);
-                if !fits {
-                    self.end(Close::NoMemory, cx);
-                    return false;
-                }
-            }
-            if over {
-                job.long = None;
-                job.upload = None;
-            }
-        }
-        true
-    }
-
     /// The answer is complete.
     fn finish(&mut self, cx: &mut Cx<'_>) {
         let Some(job) = self.job.take() else { return };
@@ -537,16 +505,4 @@ impl SqlSession {
             self.rest(cx);
         }
     }
-}
-
-/// How much of `bytes` belongs to a command that `framer` follows, and whether it ends there.
-fn command_end(framer: &mut Framer, bytes: &[u8]) -> (usize, bool) {
-    let mut at = 0;
-    while let Some((part, used)) = framer.next(bytes.get(at..).unwrap_or_default()) {
-        at += used;
-        if matches!(part, Part::Start { ends: true, .. } | Part::Payload { ends: true }) {
-            return (at, true);
-        }
-    }
-    (at, false)
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::Moment;
 use crate::mysql::command::Kind;
-use crate::mysql::packet::Framer;
+use crate::mysql::packet::{Framer, Numbers};
 use crate::mysql::reply::Upload;
 use crate::mysql::verdict::Verdict;
 
@@ -31,6 +31,8 @@ pub(super) struct Job {
     pub(super) route: u32,
     /// What the client uploads.
     pub(super) upload: Option<Upload>,
+    /// What is passed on piece by piece is numbered: the client compresses.
+    pub(super) numbers: Option<Numbers>,
     /// How often it went to another server.
     pub(super) moves: u32,
     pub(super) begun: Moment,

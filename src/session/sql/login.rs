@@ -131,6 +131,7 @@ pub(super) fn offered(vendor: Vendor, has_tls: bool) -> Capabilities {
         | Capabilities::LONG_FLAG
         | Capabilities::CONNECT_WITH_DB
         | Capabilities::NO_SCHEMA
+        | Capabilities::COMPRESS
         | Capabilities::ODBC
         | Capabilities::LOCAL_FILES
         | Capabilities::IGNORE_SPACE

@@ -10,7 +10,7 @@ use crate::mysql::command::Kind;
 use crate::mysql::errors::Code;
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
-use crate::mysql::packet::{HEADER_BYTES, Header, put};
+use crate::mysql::packet::{HEADER_BYTES, Header, Numbers, put};
 use crate::mysql::prepared::PrepareOk;
 use crate::mysql::reply::{Judged, Upload, What};
 use crate::mysql::track::{Change, changes, rewrite_packet};
@@ -109,7 +109,7 @@ impl SqlSession {
         let (Some(job), payload) = (&mut self.job, packet.get(HEADER_BYTES..).unwrap_or_default()) else {
             return Ok(false);
         };
-        let side = job.side;
+        let (side, is_compressed) = (job.side, self.front.is_compressed());
         let from = self.backs[side as usize].as_ref().map_or(Capabilities::NONE, |back| back.capabilities);
         let bad = |_| Fault::Close(Close::ServerBadAnswer);
         let mut out = Vec::new();
@@ -157,6 +157,8 @@ impl SqlSession {
             }
             Judged::LocalInfile => {
                 job.upload = Some(Upload::new());
+                let sequence = packet.first_chunk().map_or(0, |bytes| Header::from_bytes(*bytes).sequence);
+                job.numbers = is_compressed.then(|| Numbers::new(sequence.wrapping_add(1)));
                 out.extend_from_slice(packet);
             }
             Judged::PrepareOk => {
