@@ -324,6 +324,8 @@ pub const SQL_LOGIN_BYTES_MAX: usize = 72 * 1024;
 pub const SQL_JUDGED_BYTES_MAX: usize = 256 * 1024;
 /// Packets of a MySQL login exchange (switches and further data) of one side. More: the login fails.
 pub const SQL_LOGIN_PACKETS_MAX: u8 = 16;
+/// Sessions of an `[sql]` block that a KILL finds by their ids. Those beyond cannot be killed by them.
+pub const SQL_SEATS_MAX: usize = 64 * 1024;
 /// Bytes of a compressed packet's payload that are decompressed at a time.
 pub const SQL_INFLATE_BYTES: usize = 16 * 1024;
 /// Every server of an `[sql]` block is asked so often what it is and how far; replicas right after the primary.

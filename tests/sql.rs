@@ -20,6 +20,8 @@ mod door;
 mod drivers;
 #[path = "sql/failures.rs"]
 mod failures;
+#[path = "sql/kill.rs"]
+mod kill;
 #[path = "sql/login.rs"]
 mod login;
 #[path = "sql/split.rs"]

@@ -43,6 +43,8 @@ codes! {
     SHUTDOWN = 1053 b"08S01";
     /// ER_NO_SUCH_THREAD: KILL of what does not exist.
     NO_SUCH_THREAD = 1094 b"HY000";
+    /// ER_KILL_DENIED_ERROR: KILL of what belongs to somebody else.
+    NOT_OWNER = 1095 b"HY000";
     /// ER_UNKNOWN_ERROR: anything else; the text says what.
     UNKNOWN = 1105 b"HY000";
     /// ER_HOST_NOT_PRIVILEGED: this address is not let in.

@@ -15,6 +15,7 @@ pub mod errors;
 pub mod facts;
 pub mod generic;
 pub mod handshake;
+pub mod ownid;
 pub mod packet;
 pub mod prepared;
 pub mod reply;

@@ -12,6 +12,7 @@ mod command;
 mod enter;
 mod forward;
 mod job;
+mod kill;
 mod login;
 mod plan;
 mod record;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use crate::balance::{Key, Pick};
 use crate::clock::Moment;
 use crate::close::Close;
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, Member, Seat};
 use crate::config::model::Sql;
 use crate::counters::Count;
 use crate::ids::{ServerId, SqlId};
@@ -98,6 +99,8 @@ pub struct SqlSession {
     /// What its statements' texts left at its servers.
     texts: Box<SessionState>,
     statements: Statements,
+    /// What others know of it, to kill it.
+    seat: Option<Arc<Seat>>,
     /// Bytes from and to the client, and how many they were when its progress was looked at last.
     moved: u64,
     moved_before: u64,
@@ -134,6 +137,7 @@ impl SqlSession {
             status: Status::AUTOCOMMIT,
             texts: Box::new(SessionState::new(Dialect::mariadb(0))),
             statements: Statements::default(),
+            seat: None,
             moved: 0,
             moved_before: 0,
             is_doomed: false,
@@ -402,6 +406,11 @@ impl SqlSession {
                 wake(cx.balancer.wake_next(cx.config.servers[back.server.index()].pool, cx.now), cx);
             }
         }
+        if ran.is_ok() && back.is_ready() && !std::mem::replace(&mut back.is_seated, true) {
+            let (server, id) = (back.server, back.thread);
+            let thread = self.cluster(cx).thread(server, id);
+            self.seat.iter().for_each(|seat| seat.has(side as usize, thread.clone()));
+        }
         ran.inspect_err(|fault| self.drop_back(side, Some(fault), cx))
     }
 
@@ -413,7 +422,9 @@ impl SqlSession {
         let may_read = |member: &Member| member.may_read(site.lag_max);
         let has_seen = |member: &Member| self.state.is_seen_by(&member.has);
         let any_has = cluster.members().any(|(_, member)| may_read(member) && has_seen(member));
+        let aimed = self.job.as_ref().and_then(|job| job.aim.as_ref()).map(|aim| aim.server);
         let fits = |server: ServerId| match side {
+            Side::Replica if aimed.is_some() => aimed == Some(server),
             Side::Primary => cluster.primary() == Some(server),
             Side::Replica => cluster
                 .member(server)
@@ -448,6 +459,7 @@ impl SqlSession {
     /// Gives a server connection up.
     fn drop_back(&mut self, side: Side, fault: Option<&Fault>, cx: &mut Cx<'_>) {
         let Some(mut back) = self.backs[side as usize].take() else { return };
+        self.seat.iter().for_each(|seat| seat.has(side as usize, None));
         if let Some(Fault::Close(close)) = fault {
             note_failure(back.server, *close, cx);
         }
@@ -458,6 +470,10 @@ impl SqlSession {
 
     /// A server connection failed.
     fn lost(&mut self, side: Side, fault: Fault, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Ready && self.is_killed() {
+            self.drop_back(side, None, cx);
+            return self.die(cx);
+        }
         self.drop_back(side, Some(&fault), cx);
         match self.phase {
             Phase::Entering => self.deny(&fault, cx),

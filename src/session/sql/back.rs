@@ -105,6 +105,10 @@ pub(super) struct Back {
     packets: u8,
     sequence: u8,
     version: Option<Version>,
+    /// The server's id of it.
+    pub(super) thread: u32,
+    /// The session's seat knows it.
+    pub(super) is_seated: bool,
 }
 
 /// What a set-up needs to know of the session.
@@ -135,6 +139,8 @@ impl Back {
             packets: 0,
             sequence: 0,
             version: None,
+            thread: 0,
+            is_seated: false,
         }
     }
 
@@ -274,6 +280,7 @@ impl Back {
             }
         };
         self.version = Version::parse(greeting.version);
+        self.thread = greeting.connection_id;
         self.scramble = greeting.scramble;
         self.plugin = Plugin::of_name(greeting.plugin);
         self.capabilities =

@@ -56,6 +56,12 @@ impl SqlSession {
             (Plan::At(side, why, verdict), Some(kind)) => {
                 self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
             }
+            (Plan::Kill(side, why, aim, verdict), Some(kind)) => {
+                self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
+                if let Some(job) = &mut self.job {
+                    job.aim = Some(aim);
+                }
+            }
             (Plan::Leave, _) => {
                 self.leave(Close::ClientClosed, cx);
                 return false;
@@ -137,6 +143,7 @@ impl SqlSession {
             self.front.inbox.consume(packet.len(), cx.pool);
         }
         let is_read = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Replica);
+        let packet = self.with_own_id(packet, verdict.as_deref());
         self.job = Some(Box::new(Job {
             kind,
             packet: if is_long { Vec::new() } else { packet },
@@ -149,6 +156,7 @@ impl SqlSession {
             route: reason(side == Side::Replica, why),
             verdict,
             upload: None,
+            aim: None,
             numbers: self.front.is_compressed().then(|| Numbers::new(0)),
             moves: 0,
             begun: cx.now,
@@ -283,6 +291,7 @@ impl SqlSession {
         back.reply.begin(job.kind);
         back.stage = Stage::Busy;
         (job.sent, job.sent_at) = (true, cx.now);
+        self.seat.iter().for_each(|seat| seat.is_busy_at(Some(side as usize)));
         self.deadlines.clear(Timer::Progress);
         let time = self.site(cx).times.first_byte;
         self.deadlines.set(Timer::Server, cx.now + time);
@@ -294,6 +303,14 @@ impl SqlSession {
         let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else {
             return Ok(None);
         };
+        if let Some(aim) = &job.aim {
+            if aim.server != back.server {
+                return Err(Close::NoServer.into());
+            }
+            aim.begin();
+            let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+            return Ok(Some(aim.packet(payload, self.state.capabilities)));
+        }
         if job.kind != Kind::StmtExecute || job.long.is_some() {
             return Ok(Some(Vec::new()));
         }
@@ -337,6 +354,7 @@ impl SqlSession {
     /// The answer is complete.
     fn finish(&mut self, cx: &mut Cx<'_>) {
         let Some(job) = self.job.take() else { return };
+        self.seat.iter().for_each(|seat| seat.is_busy_at(None));
         // What the other side said last says nothing of this one.
         let mut status = self.status;
         let mut unasked = false;
@@ -453,7 +471,8 @@ impl SqlSession {
             return;
         }
         // A read that ran on the primary may have called what writes; on a replica the fence was set.
-        let may_move = side == Side::Replica && (!job.sent || (job.is_read && !job.answered));
+        let may_move =
+            side == Side::Replica && job.aim.is_none() && (!job.sent || (job.is_read && !job.answered));
         if may_move && !(holds && side == Side::Replica) && job.long.is_none() && job.moves < ATTEMPTS_DEFAULT
         {
             job.moves += 1;
@@ -467,7 +486,7 @@ impl SqlSession {
     }
 
     /// Tells the client that its command failed.
-    fn fail(&mut self, fault: &Fault, holds: bool, cx: &mut Cx<'_>) {
+    pub(super) fn fail(&mut self, fault: &Fault, holds: bool, cx: &mut Cx<'_>) {
         let Some(job) = self.job.take() else { return };
         let close = match fault {
             Fault::Close(close) => *close,

@@ -47,8 +47,8 @@ impl SqlSession {
             switched: None,
             has_key: false,
         };
-        // Beyond the ids of servers: a KILL of it hits nobody else.
-        let id = cluster.connection_id() | 0x8000_0000;
+        let id = cluster.connection_id();
+        self.seat = cluster.seats().take(id);
         let text = login::version_text(version);
         let greeting = login::greeting(&login, &text, id);
         self.say(cx, |out| greeting.write(out));

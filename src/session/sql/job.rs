@@ -7,6 +7,7 @@ use crate::mysql::reply::Upload;
 use crate::mysql::verdict::Verdict;
 
 use super::back::Side;
+use super::kill::Aim;
 
 /// A command from its first byte to the end of its answer.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Job {
     pub(super) upload: Option<Upload>,
     /// What is passed on piece by piece is numbered: the client compresses.
     pub(super) numbers: Option<Numbers>,
+    /// What a KILL is to hit, at a server that it cannot be moved from.
+    pub(super) aim: Option<Box<Aim>>,
     /// How often it went to another server.
     pub(super) moves: u32,
     pub(super) begun: Moment,

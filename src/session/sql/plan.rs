@@ -18,11 +18,14 @@ use crate::session::Cx;
 
 use super::SqlSession;
 use super::back::{Fault, Side};
+use super::kill::Aim;
 
 /// Which side a command is for.
 pub(super) enum Plan {
     /// It is to be done there.
     At(Side, Rule, Option<Box<Verdict>>),
+    /// The same of a KILL.
+    Kill(Side, Rule, Box<Aim>, Option<Box<Verdict>>),
     /// It is answered by an error of ours.
     Refuse(Code, String),
     /// Somebody else logs in on this connection.
@@ -44,7 +47,11 @@ impl SqlSession {
         match command {
             Command::Quit => Plan::Leave,
             Command::Query(query) if !is_long => {
-                self.plan_verdict(classify(query.text, self.texts.dialect()), cx)
+                let verdict = classify(query.text, self.texts.dialect());
+                match self.plan_kill(&verdict, query.text, cx) {
+                    Some(plan) => plan,
+                    None => self.plan_verdict(verdict, cx),
+                }
             }
             Command::StmtPrepare(text) if !is_long => {
                 let verdict = classify(text, self.texts.dialect());
@@ -57,8 +64,9 @@ impl SqlSession {
                 }
                 Plan::At(Side::Primary, Rule::Command, None)
             }
-            Command::ProcessKill(id) if id >= 0x8000_0000 => {
-                Plan::Refuse(Code::NO_SUCH_THREAD, format!("Unknown thread id: {id}"))
+            Command::ProcessKill(id) => {
+                let plan = self.plan_kill_of(id.into(), None, None, cx);
+                plan.unwrap_or(Plan::At(Side::Primary, Rule::Command, None))
             }
             Command::ChangeUser if !is_long => Plan::ChangeUser,
             Command::ChangeUser => Plan::Refuse(Code::MALFORMED, "Malformed communication packet".into()),

@@ -131,10 +131,11 @@ impl SqlSession {
                 }
                 if side == Side::Replica && in_own && code == Code::READ_ONLY.number {
                     // That the server takes no writes at all is not what keeps the client's own transaction from writing.
-                    let header = packet.first_chunk().map(|bytes| Header::from_bytes(*bytes));
-                    let mut sequence = header.map_or(1, |header| header.sequence);
+                    let mut sequence = sequence_of(packet);
                     let text = b"Cannot execute statement in a READ ONLY transaction";
                     put(&mut out, &mut sequence, |out| Code::READ_ONLY_TRANSACTION.packet(text).write(out));
+                } else if let Some(aim) = &job.aim {
+                    aim.refused(packet, &mut out);
                 } else {
                     out.extend_from_slice(packet);
                 }
@@ -157,8 +158,7 @@ impl SqlSession {
             }
             Judged::LocalInfile => {
                 job.upload = Some(Upload::new());
-                let sequence = packet.first_chunk().map_or(0, |bytes| Header::from_bytes(*bytes).sequence);
-                job.numbers = is_compressed.then(|| Numbers::new(sequence.wrapping_add(1)));
+                job.numbers = is_compressed.then(|| Numbers::new(sequence_of(packet).wrapping_add(1)));
                 out.extend_from_slice(packet);
             }
             Judged::PrepareOk => {
@@ -227,6 +227,11 @@ impl SqlSession {
             back.synced = self.state.stamp();
         }
     }
+}
+
+/// The sequence id of a whole packet.
+fn sequence_of(packet: &[u8]) -> u8 {
+    packet.first_chunk().map_or(1, |bytes| Header::from_bytes(*bytes).sequence)
 }
 
 /// Moves the first `used` bytes of the first chunk: a few are copied, many leave with their page.
