@@ -20,6 +20,8 @@ mod door;
 mod drivers;
 #[path = "sql/failures.rs"]
 mod failures;
+#[path = "sql/forms.rs"]
+mod forms;
 #[path = "sql/kill.rs"]
 mod kill;
 #[path = "sql/login.rs"]

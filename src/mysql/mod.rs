@@ -25,5 +25,6 @@ pub mod wire;
 pub mod classify;
 pub mod digest;
 pub mod lexer;
+pub mod long;
 pub mod verdict;
 pub mod words;

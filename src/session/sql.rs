@@ -419,7 +419,10 @@ impl SqlSession {
         let cluster = self.cluster(cx);
         let site = self.site(cx);
         // One that is known to have what the session wrote, if there is one.
-        let may_read = |member: &Member| member.may_read(site.lag_max);
+        let may_read = |member: &Member| {
+            let speaks = member.version().is_none_or(|version| self.state.is_spoken_by(version));
+            speaks && member.may_read(site.lag_max)
+        };
         let has_seen = |member: &Member| self.state.is_seen_by(&member.has);
         let any_has = cluster.members().any(|(_, member)| may_read(member) && has_seen(member));
         let aimed = self.job.as_ref().and_then(|job| job.aim.as_ref()).map(|aim| aim.server);

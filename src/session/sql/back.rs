@@ -291,6 +291,9 @@ impl Back {
         {
             return Err(Close::ServerBadAnswer.into());
         }
+        if !self.capabilities.has(whose.state.capabilities & Capabilities::FORMS) {
+            return Err(Close::ServerBadAnswer.into());
+        }
         let can_tls = greeting.capabilities.has(Capabilities::SSL);
         self.conn.inbox.consume(used, cx.pool);
         let config = cx.config;
@@ -455,9 +458,14 @@ impl Back {
 
     /// Sends a statement of our own.
     fn ask(&mut self, text: &[u8], stage: Stage, cx: &mut Cx<'_>) -> Result<(), Close> {
+        let attributes = self.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         self.sequence = 0;
         self.send(cx, |out| {
             out.push(Kind::Query as u8);
+            if attributes {
+                // None, in one set.
+                out.extend_from_slice(&[0, 1]);
+            }
             out.extend_from_slice(text);
         })?;
         self.reply.begin(Kind::Query);
@@ -545,7 +553,8 @@ fn wanted(client: Capabilities, no_database: bool) -> Capabilities {
         | Capabilities::MULTI_STATEMENTS
         | Capabilities::MULTI_RESULTS
         | Capabilities::PS_MULTI_RESULTS
-        | Capabilities::DEPRECATE_EOF;
+        | Capabilities::DEPRECATE_EOF
+        | Capabilities::FORMS;
     let database = if no_database { Capabilities::NONE } else { Capabilities::CONNECT_WITH_DB };
     own | (theirs & client) | database
 }

@@ -11,6 +11,7 @@ use crate::limits::{ATTEMPTS_DEFAULT, SQL_COMMAND_BYTES_MAX};
 use crate::meters::reason;
 use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
+use crate::mysql::long::Scan;
 use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Numbers, patch};
 use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, SessionState, Transaction};
@@ -156,6 +157,7 @@ impl SqlSession {
             route: reason(side == Side::Replica, why),
             verdict,
             upload: None,
+            scan: (is_long && matches!(kind, Kind::Query | Kind::StmtPrepare)).then(Scan::new),
             aim: None,
             numbers: self.front.is_compressed().then(|| Numbers::new(0)),
             moves: 0,
@@ -311,6 +313,15 @@ impl SqlSession {
             let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
             return Ok(Some(aim.packet(payload, self.state.capabilities)));
         }
+        if job.kind == Kind::StmtBulkExecute && job.long.is_none() {
+            let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+            let statement = match Command::parse(payload, self.state.capabilities) {
+                Ok(Command::StmtBulkExecute(number)) => self.statements.get_mut(number),
+                _ => None,
+            };
+            let packet = statement.and_then(|statement| statement.bulk_packet_for(&job.packet));
+            return Ok(Some(packet.unwrap_or_default()));
+        }
         if job.kind != Kind::StmtExecute || job.long.is_some() {
             return Ok(Some(Vec::new()));
         }
@@ -366,6 +377,10 @@ impl SqlSession {
         let place = if job.side == Side::Primary { Place::Primary } else { Place::Replica };
         match &job.verdict {
             Some(verdict) if job.kind != Kind::StmtPrepare => {
+                // Only when it had passed was it seen that it sets what is elsewhere: no server knows both.
+                self.is_doomed |= verdict.rule == Rule::Long
+                    && verdict.effects.has(Effects::WRITES_VARIABLES)
+                    && self.texts.variables().is_some_and(|there| there != place);
                 self.texts.after(verdict, place, !job.failed, Some(status.0));
                 self.note_effects(verdict.effects, verdict.rule, &job);
             }

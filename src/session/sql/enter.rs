@@ -39,7 +39,7 @@ impl SqlSession {
         self.deadlines.clear(Timer::Server);
         let login = Login {
             scramble,
-            offered: login::offered(version.vendor, self.site(cx).tls.is_some()),
+            offered: login::offered(version, self.site(cx).tls.is_some()),
             capabilities: Capabilities::NONE,
             collation: 0,
             user: Vec::new(),

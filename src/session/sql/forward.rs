@@ -7,6 +7,7 @@
 use crate::close::Close;
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::mysql::errors::Code;
+use crate::mysql::facts::Capabilities;
 use crate::mysql::packet::{Framer, Part};
 use crate::session::Cx;
 use crate::session::conn::{BadPacked, push_or_copy};
@@ -70,6 +71,9 @@ impl SqlSession {
         if let (Some(numbers), Some(bytes)) = (&mut job.numbers, chunk.bytes_mut().get_mut(..used)) {
             numbers.number(bytes);
         }
+        if let Some(scan) = job.scan.as_mut().filter(|_| job.long.is_some()) {
+            scan.feed(chunk.bytes().get(..used).unwrap_or_default());
+        }
         if used == chunk.len() {
             push_or_copy(&mut back.conn.outbox, chunk, cx.pool);
         } else {
@@ -82,6 +86,10 @@ impl SqlSession {
             }
         }
         if over {
+            let many = self.state.capabilities.has(Capabilities::MULTI_STATEMENTS);
+            if let (Some(scan), Some(verdict)) = (job.scan.take(), &mut job.verdict) {
+                verdict.effects |= scan.effects(many);
+            }
             job.long = None;
             job.upload = None;
         }

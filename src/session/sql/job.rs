@@ -2,6 +2,7 @@
 
 use crate::clock::Moment;
 use crate::mysql::command::Kind;
+use crate::mysql::long::Scan;
 use crate::mysql::packet::{Framer, Numbers};
 use crate::mysql::reply::Upload;
 use crate::mysql::verdict::Verdict;
@@ -32,6 +33,8 @@ pub(super) struct Job {
     pub(super) route: u32,
     /// What the client uploads.
     pub(super) upload: Option<Upload>,
+    /// Looks at a text that is passed on piece by piece.
+    pub(super) scan: Option<Scan>,
     /// What is passed on piece by piece is numbered: the client compresses.
     pub(super) numbers: Option<Numbers>,
     /// What a KILL is to hit, at a server that it cannot be moved from.

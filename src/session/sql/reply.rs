@@ -6,7 +6,7 @@
 use crate::buf::{Chunk, Queue};
 use crate::close::Close;
 use crate::limits::{BODY_COPY_BYTES_MAX, OUTBOX_PAGES_MAX};
-use crate::mysql::command::Kind;
+use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
@@ -164,12 +164,10 @@ impl SqlSession {
             Judged::PrepareOk => {
                 out.extend_from_slice(packet);
                 let ok = PrepareOk::parse(payload).map_err(bad)?;
-                match job.verdict.take() {
-                    Some(verdict) => {
-                        let text = job.packet.get(HEADER_BYTES + 1..).unwrap_or_default();
-                        self.statements.prepared(text, *verdict, ok);
-                    }
-                    None => self.statements.prepared_unseen(ok.statement),
+                let effects = job.verdict.as_ref().map_or(Effects::OPAQUE, |verdict| verdict.effects);
+                match (job.packet.get(HEADER_BYTES + 1..), job.verdict.take()) {
+                    (Some(text), Some(verdict)) => self.statements.prepared(text, *verdict, ok),
+                    _ => self.statements.prepared_unseen(ok.statement, effects),
                 }
             }
             _ => out.extend_from_slice(packet),
@@ -218,7 +216,9 @@ impl SqlSession {
             && job.kind == Kind::Query
             && changes(state).any(is_set)
         {
-            self.state.chose(&job.packet);
+            let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+            let query = Command::parse(payload, self.state.capabilities);
+            self.state.chose(if let Ok(Command::Query(query)) = query { query.text } else { b"" });
         }
         // The primary's connection is where the state comes from.
         if let Some(back) = &mut self.backs[Side::Primary as usize]

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use crate::limits::{SQL_STATEMENT_BYTES_MAX, SQL_STATEMENTS_MAX};
 use crate::mysql::facts::Capabilities;
 use crate::mysql::packet::{HEADER_BYTES, put};
-use crate::mysql::prepared::{Execute, LAST_PREPARED, PrepareOk, patch_statement};
-use crate::mysql::verdict::Verdict;
+use crate::mysql::prepared::{BulkExecute, Execute, LAST_PREPARED, PrepareOk, flags, patch_statement};
+use crate::mysql::verdict::{Effects, Verdict};
 use crate::session::Leg;
 
 use super::back::Side;
@@ -23,6 +23,8 @@ pub(super) struct Statement {
     parameters: u16,
     /// The types that were bound last.
     types: Vec<u8>,
+    /// How many those are.
+    bound: usize,
     /// Whether each side was told these.
     typed: [bool; 2],
     /// Its number at a replica, on this connection.
@@ -38,6 +40,8 @@ pub(super) struct Statements {
     last: u32,
     /// How many the primary has.
     count: u32,
+    /// What those may do that are not known any more.
+    unseen: Effects,
 }
 
 impl Statements {
@@ -51,6 +55,7 @@ impl Statements {
         self.count += 1;
         self.last = ok.statement;
         if self.known.len() >= SQL_STATEMENTS_MAX || text.len() > SQL_STATEMENT_BYTES_MAX {
+            self.unseen |= verdict.effects;
             return;
         }
         let statement = Statement {
@@ -58,6 +63,7 @@ impl Statements {
             verdict,
             parameters: ok.parameters,
             types: Vec::new(),
+            bound: 0,
             typed: [false; 2],
             there: None,
             has_pieces: false,
@@ -66,10 +72,16 @@ impl Statements {
     }
 
     /// The primary prepared what was not looked at.
-    pub(super) fn prepared_unseen(&mut self, number: u32) {
+    pub(super) fn prepared_unseen(&mut self, number: u32, effects: Effects) {
+        self.unseen |= effects;
         self.count += 1;
         self.last = number;
         self.known.remove(&number);
+    }
+
+    /// What those may do that are not known.
+    pub(super) const fn unseen(&self) -> Effects {
+        self.unseen
     }
 
     /// The primary did not prepare what came last: "the last one" means none.
@@ -105,7 +117,9 @@ impl Statement {
         let Ok(execute) = Execute::parse(payload, self.parameters, capabilities) else { return false };
         // A long execution without types goes to the primary as it is: that must have been told them.
         let typed = execute.bound_at.is_none() || self.typed[Side::Primary as usize];
-        !self.has_pieces && execute.flags == 0 && typed
+        // With query attributes the types may be those of other attributes.
+        let same = execute.types.is_some() || execute.bound_at.is_none() || execute.parameters == self.bound;
+        !self.has_pieces && execute.flags & !flags::PARAMETER_COUNT_AVAILABLE == 0 && typed && same
     }
 
     /// Its number at a replica, if it was prepared on this connection.
@@ -117,6 +131,25 @@ impl Statement {
     pub(super) fn prepared_at(&mut self, leg: Leg, number: u32) {
         self.there = Some((leg, number));
         self.typed[Side::Replica as usize] = false;
+    }
+
+    /// It is executed many times by this packet, at the primary: the packet with types that were told elsewhere. `None`: as it
+    /// is, which a long one stays.
+    pub(super) fn bulk_packet_for(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+        let payload = packet.get(HEADER_BYTES..)?;
+        let bulk = BulkExecute::parse(payload, self.parameters).ok()?;
+        if let Some(types) = &bulk.types {
+            self.types = payload.get(types.clone())?.to_vec();
+            (self.typed, self.bound) = ([true, false], usize::from(self.parameters));
+            return None;
+        }
+        if self.typed[Side::Primary as usize] || self.bound != usize::from(self.parameters) {
+            return None;
+        }
+        self.typed[Side::Primary as usize] = true;
+        let (mut out, mut sequence) = (Vec::with_capacity(packet.len() + self.types.len()), 0);
+        put(&mut out, &mut sequence, |out| bulk.write_with_types(out, payload, &self.types));
+        Some(out)
     }
 
     /// The packet that executes it: with its number there, and with types that were told elsewhere. `None`: as it is.
@@ -138,8 +171,10 @@ impl Statement {
             }
             self.typed = [same && self.typed[0], same && self.typed[1]];
             self.typed[side as usize] = true;
+            self.bound = execute.parameters;
         } else {
-            untyped = execute.bound_at.is_some() && !self.typed[side as usize] && !self.types.is_empty();
+            let known = !self.types.is_empty() && execute.parameters == self.bound;
+            untyped = execute.bound_at.is_some() && !self.typed[side as usize] && known;
             self.typed[side as usize] |= untyped;
         }
         if number.is_none() && !untyped {
