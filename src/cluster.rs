@@ -8,6 +8,7 @@
 mod accounts;
 mod lobby;
 mod position;
+mod seats;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::mysql::facts::{Vendor, Version};
 pub use accounts::{Account, Accounts, Stored};
 pub use lobby::Lobby;
 pub use position::{Gtid, Positions};
+pub use seats::{FIRST_ID, Seat, Seats, Thread};
 
 /// What a server does for its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +177,8 @@ struct Shared {
     epoch: AtomicU64,
     /// Connections that were given an id.
     connections: AtomicU32,
+    /// Where they are connected to.
+    seats: Arc<Seats>,
     /// What was acknowledged to clients.
     acknowledged: Positions,
     accounts: Mutex<Arc<Accounts>>,
@@ -243,9 +247,26 @@ impl Cluster {
         self.shared.epoch.fetch_add(1, SeqCst);
     }
 
-    /// An id for a client's connection, unlike those of others of this process until they wrap.
+    /// An id for a client's connection, unlike those of servers, and of others of this process until they wrap.
     pub fn connection_id(&self) -> u32 {
-        self.shared.connections.fetch_add(1, Relaxed).wrapping_add(1).max(1)
+        self.shared.connections.fetch_add(1, Relaxed).wrapping_add(1) | FIRST_ID
+    }
+
+    /// The sessions by their ids.
+    pub fn seats(&self) -> &Arc<Seats> {
+        &self.shared.seats
+    }
+
+    /// A server's connection, by the server's own id of it.
+    pub fn thread(&self, server: ServerId, id: u32) -> Option<Thread> {
+        let (_, member) = self.members.iter().find(|(own, _)| *own == server)?;
+        Some(Thread { member: member.clone(), id })
+    }
+
+    /// Which server of this block has that connection.
+    pub fn server_of(&self, thread: &Thread) -> Option<ServerId> {
+        let found = self.members.iter().find(|(_, member)| Arc::ptr_eq(member, &thread.member));
+        found.map(|(server, _)| *server)
     }
 
     /// Sessions that wait for a place at the primary, or (1) at a replica.

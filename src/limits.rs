@@ -286,6 +286,10 @@ pub const SQL_LEAVE_TIME: Duration = Duration::from_secs(1);
 pub const SQL_PASSWORDS_MAX: usize = 4096;
 /// Prepared statements of an SQL session that may run on replicas; further ones run on the primary.
 pub const SQL_STATEMENTS_MAX: usize = 256;
+/// All prepared statements of an SQL session; the servers' `max_prepared_stmt_count` has the same default. Further ones: 1461.
+pub const SQL_STATEMENTS_ALL_MAX: usize = 16_382;
+/// Prepared statements that a shared server connection keeps for the next client that prepares the same.
+pub const SQL_CACHED_MAX: usize = 64;
 /// Bytes of the text of such a statement.
 pub const SQL_STATEMENT_BYTES_MAX: usize = 8 * 1024;
 /// Shapes of statements that a fence held back, and that are known as writes from then on.
@@ -328,6 +332,8 @@ pub const SQL_LOGIN_BYTES_MAX: usize = 72 * 1024;
 pub const SQL_JUDGED_BYTES_MAX: usize = 256 * 1024;
 /// Packets of a MySQL login exchange (switches and further data) of one side. More: the login fails.
 pub const SQL_LOGIN_PACKETS_MAX: u8 = 16;
+/// Sessions of an `[sql]` block that a KILL finds by their ids. Those beyond cannot be killed by them.
+pub const SQL_SEATS_MAX: usize = 64 * 1024;
 /// Bytes of a compressed packet's payload that are decompressed at a time.
 pub const SQL_INFLATE_BYTES: usize = 16 * 1024;
 /// Every server of an `[sql]` block is asked so often what it is and how far; replicas right after the primary.

@@ -8,6 +8,8 @@ mod common;
 
 #[path = "sql/big.rs"]
 mod big;
+#[path = "sql/compress.rs"]
+mod compress;
 #[path = "sql/consistency.rs"]
 mod consistency;
 #[path = "sql/crowd.rs"]
@@ -18,6 +20,10 @@ mod door;
 mod drivers;
 #[path = "sql/failures.rs"]
 mod failures;
+#[path = "sql/forms.rs"]
+mod forms;
+#[path = "sql/kill.rs"]
+mod kill;
 #[path = "sql/login.rs"]
 mod login;
 #[path = "sql/pooling.rs"]

@@ -384,7 +384,7 @@ impl<'c> Worker<'c> {
         let id = SessionId { slot: at as u32, generation: seat.generation };
         let found = self.idle.iter().rposition(|idle| idle.server == server);
         let fits = |idle: &Idle| match reuse {
-            Reuse::Never => false,
+            Reuse::Never | Reuse::Login(..) => false,
             Reuse::Fresh => self.now.since(idle.since) <= SERVER_IDLE_FRESH_TIME,
             Reuse::Any => true,
         };

@@ -1,7 +1,7 @@
 //! The compressed protocol: packets within packets of another kind, each with a header of seven bytes.
 //!
 //! An [`Inflater`] takes the bytes of a connection, cut anywhere, and gives the stream of ordinary packets within; a
-//! [`Deflater`] makes compressed packets of such a stream. The first owns zlib's window (about 50 KiB) and no more, the
+//! [`Deflater`] makes compressed packets of such a stream. The first owns zlib's window (about 50 KiB) while it needs it, the
 //! second zlib's tables (about 300 KiB) and is shared by connections. Always true: what comes out is as long as the header
 //! said, or the packet is bad; no more is decompressed at a time than there is room for.
 
@@ -40,7 +40,8 @@ pub struct Inflater {
     owed: usize,
     /// Its payload is compressed.
     packed: bool,
-    zlib: Decompress,
+    /// There is one from the first compressed packet on.
+    zlib: Option<Decompress>,
     sequence: u8,
 }
 
@@ -53,15 +54,7 @@ impl Default for Inflater {
 impl Inflater {
     /// At the start of a stream.
     pub fn new() -> Self {
-        Self {
-            header: [0; HEADER_BYTES],
-            known: 0,
-            left: 0,
-            owed: 0,
-            packed: false,
-            zlib: Decompress::new(true),
-            sequence: 0,
-        }
+        Self { header: [0; HEADER_BYTES], known: 0, left: 0, owed: 0, packed: false, zlib: None, sequence: 0 }
     }
 
     /// The sequence id of the last packet; they count apart from those within.
@@ -74,8 +67,21 @@ impl Inflater {
         self.known == 0
     }
 
+    /// Whether the header of a packet is known whose payload is not over.
+    pub const fn is_within(&self) -> bool {
+        self.known == HEADER_BYTES
+    }
+
+    /// Nothing is to come for a while: gives the memory back that is of no use between packets.
+    pub fn rest(&mut self) {
+        if self.is_between() {
+            self.zlib = None;
+        }
+    }
+
     /// Takes bytes from the start of `input` and appends at most [`SQL_INFLATE_BYTES`] to `out`; how many were taken. When
-    /// so many came out there may be more, even without further input; otherwise all of the input was taken.
+    /// so many came out there may be more, even without further input. Otherwise all of the input was taken, or a packet
+    /// ends behind what was.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadCompressed> {
         let end = out.len() + SQL_INFLATE_BYTES;
         let mut used = 0;
@@ -84,7 +90,7 @@ impl Inflater {
             if self.known < HEADER_BYTES {
                 let taken = self.take_header(rest);
                 used += taken;
-                if taken == 0 {
+                if taken == 0 || self.is_between() {
                     break;
                 }
                 continue;
@@ -96,7 +102,9 @@ impl Inflater {
             self.left -= taken;
             if self.left == 0 && self.owed == 0 && !self.packed {
                 self.known = 0;
-            } else if taken == 0 && out.len() == before {
+                break;
+            }
+            if taken == 0 && out.len() == before {
                 break;
             }
         }
@@ -117,7 +125,7 @@ impl Inflater {
             self.sequence = sequence;
             self.packed = self.owed > 0;
             if self.packed {
-                self.zlib.reset(true);
+                self.zlib.get_or_insert_with(|| Decompress::new(true)).reset(true);
             } else {
                 self.owed = self.left;
             }
@@ -138,15 +146,16 @@ impl Inflater {
 
     /// Some of a compressed payload, up to `end` bytes of output. At its end `packed` is unset.
     fn inflate(&mut self, rest: &[u8], out: &mut Vec<u8>, end: usize) -> Result<usize, BadCompressed> {
+        let Some(zlib) = &mut self.zlib else { return Err(BadCompressed::Zlib) };
         let from = out.len();
         // One byte more than is owed, to see when more would come; and no more than a little input is likely to fill.
         let room = (end - from).min(self.owed + 1).min(256 + 16 * rest.len());
         out.resize(from + room, 0);
-        let (in_before, out_before) = (self.zlib.total_in(), self.zlib.total_out());
+        let (in_before, out_before) = (zlib.total_in(), zlib.total_out());
         let place = out.get_mut(from..).unwrap_or_default();
-        let status = self.zlib.decompress(rest, place, FlushDecompress::None);
-        let taken = (self.zlib.total_in() - in_before) as usize;
-        let made = (self.zlib.total_out() - out_before) as usize;
+        let status = zlib.decompress(rest, place, FlushDecompress::None);
+        let taken = (zlib.total_in() - in_before) as usize;
+        let made = (zlib.total_out() - out_before) as usize;
         out.truncate(from + made.min(self.owed));
         let status = status.map_err(|_| BadCompressed::Zlib)?;
         if made > self.owed {

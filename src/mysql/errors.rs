@@ -43,6 +43,8 @@ codes! {
     SHUTDOWN = 1053 b"08S01";
     /// ER_NO_SUCH_THREAD: KILL of what does not exist.
     NO_SUCH_THREAD = 1094 b"HY000";
+    /// ER_KILL_DENIED_ERROR: KILL of what belongs to somebody else.
+    NOT_OWNER = 1095 b"HY000";
     /// ER_UNKNOWN_ERROR: anything else; the text says what.
     UNKNOWN = 1105 b"HY000";
     /// ER_HOST_NOT_PRIVILEGED: this address is not let in.
@@ -67,6 +69,8 @@ codes! {
     AUTH_MODE = 1251 b"08004";
     /// ER_OPTION_PREVENTS_STATEMENT: a server is read-only.
     READ_ONLY = 1290 b"HY000";
+    /// ER_MAX_PREPARED_STMT_COUNT_REACHED.
+    TOO_MANY_STATEMENTS = 1461 b"42000";
     /// ER_QUERY_INTERRUPTED: KILL QUERY.
     INTERRUPTED = 1317 b"70100";
     /// ER_MALFORMED_PACKET: a command that cannot be read.

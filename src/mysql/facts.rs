@@ -118,6 +118,28 @@ impl Capabilities {
             | Self::MARIADB_CACHE_METADATA.0,
     );
 
+    /// Those that change the form of packets both ways, so that a client's commands and a server's answers can be passed on
+    /// only where both have them.
+    pub const FORMS: Self = Self(
+        Self::QUERY_ATTRIBUTES.0
+            | Self::MARIADB_BULK.0
+            | Self::MARIADB_EXTENDED_METADATA.0
+            | Self::MARIADB_BULK_UNIT_RESULTS.0,
+    );
+
+    /// Which of [`Capabilities::FORMS`] servers of this version have.
+    pub fn forms_of(version: Version) -> Self {
+        let since = |number: u32, form: Self| if version.number >= number { form.0 } else { 0 };
+        match version.vendor {
+            Vendor::MySql => Self(since(80_023, Self::QUERY_ATTRIBUTES)),
+            Vendor::MariaDb => Self(
+                since(100_200, Self::MARIADB_BULK)
+                    | since(100_502, Self::MARIADB_EXTENDED_METADATA)
+                    | since(110_501, Self::MARIADB_BULK_UNIT_RESULTS),
+            ),
+        }
+    }
+
     /// Whether all of `other` are among them.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -150,6 +150,34 @@ impl Framer {
     }
 }
 
+/// Numbers the packets of a stream anew. Clients that compress count those within as they like, and their servers do not look.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    framer: Framer,
+    next: u8,
+}
+
+impl Numbers {
+    /// At the start of a stream whose first packet gets this sequence id.
+    pub fn new(first: u8) -> Self {
+        Self { framer: Framer::new(), next: first }
+    }
+
+    /// Writes sequence ids over those of the packets whose headers end in `bytes`.
+    pub fn number(&mut self, bytes: &mut [u8]) {
+        let mut at = 0;
+        while let Some((part, used)) = self.framer.next(bytes.get(at..).unwrap_or_default()) {
+            at += used;
+            if let Part::Start { .. } = part {
+                if let Some(place) = bytes.get_mut(at - 1) {
+                    *place = self.next;
+                }
+                self.next = self.next.wrapping_add(1);
+            }
+        }
+    }
+}
+
 /// Appends a payload as packets, counting `sequence` on.
 pub fn write(out: &mut Vec<u8>, sequence: &mut u8, payload: &[u8]) {
     let mut rest = payload;

@@ -1,7 +1,7 @@
-//! One connection as a session sees it: plain bytes in, plain bytes out, TLS or not.
+//! One connection as a session sees it: plain bytes in, plain bytes out, TLS or not, compressed as MySQL does it or not.
 //!
 //! What goes in: received chunks, sent chains, plain bytes to be sent. What comes out: plain bytes (`inbox`), receives
-//! and sends. It owns: both queues, the TLS state, and what is known of the socket. Always true: at most one receive and
+//! and sends. It owns: both queues, the state of TLS and of the compression, and what is known of the socket. Always true: at most one receive and
 //! one send are asked for at any time; nothing is sealed before the handshake is over; bytes leave in the order in
 //! which they were queued.
 
@@ -11,6 +11,11 @@ use crate::net::Errno;
 use crate::tls::{Pipe, Progress, TlsError};
 
 use super::{Cx, Leg, Op};
+
+mod packed;
+
+pub use packed::BadPacked;
+use packed::Packed;
 
 /// TLS of a connection: the state, and the records that wait to be sent.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub struct Conn {
     /// Plain bytes that wait to be sent.
     pub outbox: Queue,
     tls: Option<Box<Secure>>,
+    /// Between TLS and the queues, if the other end compresses.
+    packed: Option<Box<Packed>>,
     /// Bytes that the kernel is sending.
     in_flight: u32,
     receiving: bool,
@@ -92,6 +99,33 @@ impl Conn {
         }
     }
 
+    /// From here on what comes and goes is compressed packets. What waits in the outbox still leaves as it is, first; what is in
+    /// the inbox is compressed. More comes into the inbox by [`Conn::unpack`] alone.
+    pub fn compress(&mut self) {
+        self.packed.get_or_insert_with(|| {
+            Box::new(Packed::new(std::mem::take(&mut self.inbox), std::mem::take(&mut self.outbox)))
+        });
+    }
+
+    /// Whether the other end compresses.
+    pub const fn is_compressed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// Takes some of what the other end compressed into the inbox, a packet at most; false when there is nothing, or no room.
+    /// `begins`: a command may begin, whose packets are counted anew.
+    pub fn unpack(&mut self, begins: bool, cx: &mut Cx<'_>) -> Result<bool, BadPacked> {
+        let Some(packed) = &mut self.packed else { return Ok(false) };
+        if self.inbox.len() >= INBOX_BYTES_MAX {
+            return Ok(false);
+        }
+        // What was answered before counts on from the packets before.
+        let packed_all = packed.pack(&mut self.outbox, cx.pool);
+        let unpacked = if packed_all { packed.unpack(&mut self.inbox, begins, cx.pool)? } else { None };
+        cx.starved |= unpacked.is_none();
+        Ok(unpacked.unwrap_or(false))
+    }
+
     /// The TLS state.
     pub fn pipe(&self) -> Option<&Pipe> {
         self.tls.as_ref().map(|secure| &secure.pipe)
@@ -106,11 +140,12 @@ impl Conn {
     pub fn received(&mut self, chain: Chain, pool: &mut Pool) -> Result<(), TlsError> {
         self.receiving = false;
         let mut taken = Ok(());
+        let inbox = self.packed.as_mut().map_or(&mut self.inbox, |packed| &mut packed.inbox);
         for chunk in chain.into_chunks() {
             match &mut self.tls {
-                None => push_or_copy(&mut self.inbox, chunk, pool),
+                None => push_or_copy(inbox, chunk, pool),
                 Some(secure) if taken.is_ok() => {
-                    taken = secure.opened(chunk, &mut self.inbox, pool);
+                    taken = secure.opened(chunk, inbox, pool);
                     self.eof |= secure.pipe.peer_closed();
                 }
                 Some(_) => pool.give(chunk.into_page()),
@@ -129,9 +164,10 @@ impl Conn {
     pub fn sent(&mut self, chain: Chain, bytes: usize, pool: &mut Pool) {
         self.sending = false;
         self.in_flight = 0;
-        match &mut self.tls {
-            None => self.outbox.untake(chain, bytes, pool),
-            Some(secure) => secure.sealed.untake(chain, bytes, pool),
+        match (&mut self.tls, &mut self.packed) {
+            (Some(secure), _) => secure.sealed.untake(chain, bytes, pool),
+            (None, Some(packed)) => packed.outbox.untake(chain, bytes, pool),
+            (None, None) => self.outbox.untake(chain, bytes, pool),
         }
     }
 
@@ -142,14 +178,17 @@ impl Conn {
         self.deaf = true;
         self.cut |= !errno.is_broken_pipe();
         self.outbox.clear(pool);
+        if let Some(packed) = &mut self.packed {
+            packed.outbox.clear(pool);
+        }
         if let Some(secure) = &mut self.tls {
             secure.sealed.clear(pool);
         }
     }
 
-    /// True after the other end said that it sends no more.
-    pub const fn is_eof(&self) -> bool {
-        self.eof
+    /// True after the other end said that it sends no more, and all that it sent can be seen.
+    pub fn is_eof(&self) -> bool {
+        self.eof && self.packed.as_ref().is_none_or(|packed| packed.inbox.is_empty())
     }
 
     /// True after an end that may have cut the stream: of TLS without `close_notify`, of a plain one after a reset.
@@ -171,7 +210,8 @@ impl Conn {
     /// Bytes queued or in flight towards the other end.
     pub fn pending(&self) -> usize {
         let sealed = self.tls.as_ref().map_or(0, |secure| secure.sealed.len());
-        self.outbox.len() + sealed + self.in_flight as usize
+        let packed = self.packed.as_ref().map_or(0, |packed| packed.outbox.len());
+        self.outbox.len() + packed + sealed + self.in_flight as usize
     }
 
     /// Bytes that the kernel is sending.
@@ -181,7 +221,7 @@ impl Conn {
 
     /// Pages queued towards the other end (bytes alone do not bound memory: a page may hold one byte).
     pub fn pending_pages(&self) -> usize {
-        self.outbox.pages()
+        self.outbox.pages() + self.packed.as_ref().map_or(0, |packed| packed.outbox.pages())
     }
 
     /// True when everything that was queued went out.
@@ -233,7 +273,8 @@ impl Conn {
                 cx.ops.push(Op::Shut(leg));
             }
         }
-        let room = self.inbox.len() < INBOX_BYTES_MAX && self.inbox.pages() < INBOX_PAGES_MAX;
+        let inbox = self.packed.as_ref().map_or(&self.inbox, |packed| &packed.inbox);
+        let room = inbox.len() < INBOX_BYTES_MAX && inbox.pages() < INBOX_PAGES_MAX;
         if listen && room && !self.receiving && !self.eof {
             self.receiving = true;
             cx.ops.push(Op::Recv(leg));
@@ -241,11 +282,20 @@ impl Conn {
     }
 
     fn next_chain(&mut self, cx: &mut Cx<'_>) -> Chain {
-        let Some(secure) = &mut self.tls else { return self.outbox.take_chain() };
+        let waits = self.tls.as_ref().is_some_and(|secure| !secure.sealed.is_empty());
+        let outbox = match &mut self.packed {
+            None => &mut self.outbox,
+            Some(packed) => {
+                if packed.outbox.is_empty() && !waits {
+                    cx.starved |= !packed.pack(&mut self.outbox, cx.pool);
+                }
+                &mut packed.outbox
+            }
+        };
+        let Some(secure) = &mut self.tls else { return outbox.take_chain() };
         if secure.sealed.is_empty() && !secure.pipe.is_handshaking() {
-            if !self.outbox.is_empty() {
-                let sealed =
-                    secure.pipe.encrypt(&mut self.outbox, &mut secure.sealed, OUTBOX_BYTES_MAX, cx.pool);
+            if !outbox.is_empty() {
+                let sealed = secure.pipe.encrypt(outbox, &mut secure.sealed, OUTBOX_BYTES_MAX, cx.pool);
                 match sealed {
                     Ok(Progress::Starved) => cx.starved = true,
                     Ok(_) => {}
@@ -271,13 +321,18 @@ impl Conn {
     /// Pages held.
     pub fn pages(&self) -> usize {
         let tls = self.tls.as_ref().map_or(0, |secure| secure.sealed.pages() + secure.pipe.pages());
-        self.inbox.pages() + self.outbox.pages() + tls
+        let packed = self.packed.as_ref().map_or(0, |packed| packed.inbox.pages() + packed.outbox.pages());
+        self.inbox.pages() + self.outbox.pages() + packed + tls
     }
 
     /// Sends every page home.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.inbox.clear(pool);
         self.outbox.clear(pool);
+        if let Some(packed) = &mut self.packed {
+            packed.inbox.clear(pool);
+            packed.outbox.clear(pool);
+        }
         if let Some(secure) = &mut self.tls {
             secure.sealed.clear(pool);
             secure.pipe.clear(pool);

@@ -5,15 +5,18 @@
 //! answer nothing is changed but what our own trackers added to it.
 //!
 //! `login.rs` judges who logs in, `back.rs` prepares server connections, `state.rs` is what they are brought to,
-//! `plan.rs` decides about commands, `command.rs` carries them out, `reply.rs` passes answers on.
+//! `plan.rs` decides about commands, `command.rs` carries them out, `forward.rs` passes long ones on, `reply.rs` answers.
 
 mod back;
 mod command;
 mod enter;
+mod forward;
 mod job;
+mod kill;
 mod login;
 mod plan;
 mod pooling;
+mod prepared;
 mod record;
 mod reply;
 mod standing;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 
 use crate::clock::Moment;
 use crate::close::Close;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Seat};
 use crate::config::model::Sql;
 use crate::counters::Count;
 use crate::ids::{ServerId, SqlId};
@@ -100,6 +103,8 @@ pub struct SqlSession {
     /// What its statements' texts left at its servers.
     texts: Box<SessionState>,
     statements: Statements,
+    /// What others know of it, to kill it.
+    seat: Option<Arc<Seat>>,
     /// Bytes from and to the client, and how many they were when its progress was looked at last.
     moved: u64,
     moved_before: u64,
@@ -149,6 +154,7 @@ impl SqlSession {
             status: Status::AUTOCOMMIT,
             texts: Box::new(SessionState::new(Dialect::mariadb(0))),
             statements: Statements::default(),
+            seat: None,
             moved: 0,
             moved_before: 0,
             is_doomed: false,
@@ -427,6 +433,11 @@ impl SqlSession {
                 wake(cx.balancer.wake_next(cx.config.servers[back.server.index()].pool, cx.now), cx);
             }
         }
+        if ran.is_ok() && back.is_ready() && !std::mem::replace(&mut back.is_seated, true) {
+            let (server, id) = (back.server, back.thread);
+            let thread = self.cluster(cx).thread(server, id);
+            self.seat.iter().for_each(|seat| seat.has(side as usize, thread.clone()));
+        }
         self.take_insert_id(side);
         match ran {
             // What others used before is gone: another one will do.
@@ -441,6 +452,7 @@ impl SqlSession {
     /// Gives a server connection up.
     fn drop_back(&mut self, side: Side, fault: Option<&Fault>, cx: &mut Cx<'_>) {
         let Some(mut back) = self.backs[side as usize].take() else { return };
+        self.seat.iter().for_each(|seat| seat.has(side as usize, None));
         match fault {
             Some(Fault::Close(_)) if back.is_stale => {
                 // The server did nothing wrong.
@@ -457,6 +469,10 @@ impl SqlSession {
 
     /// A server connection failed.
     fn lost(&mut self, side: Side, fault: Fault, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Ready && self.is_killed() {
+            self.drop_back(side, None, cx);
+            return self.die(cx);
+        }
         let is_stale = self.backs[side as usize].as_ref().is_some_and(|back| back.is_stale);
         self.drop_back(side, Some(&fault), cx);
         match self.phase {

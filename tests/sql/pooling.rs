@@ -2,6 +2,7 @@
 
 use crate::common::{Engine, eventually};
 use crate::door::{Door, mariadb};
+use crate::drivers::sysbench;
 
 /// The server's count of connections that were opened by clients of the door.
 fn opened(door: &Door) -> u32 {
@@ -26,6 +27,30 @@ fn clients_share_few_connections_and_nothing_else() {
         door.gate.running.text()
     );
     door.same_everywhere("shop.pooled");
+}
+
+#[test]
+fn prepared_statements_go_from_connection_to_connection() {
+    let lines = "pooling = \"transaction\"\n[workers]\ncount = 1";
+    let door = Door::limited(Engine::IoUring, Door::servers(), lines, Some(3));
+    sysbench(&door, "oltp_read_write", &[], "prepare");
+    door.wait();
+    let count = |name: &str| -> u64 {
+        let ask = format!(
+            "SELECT VARIABLE_VALUE FROM information_schema.global_status WHERE VARIABLE_NAME = '{name}'"
+        );
+        door.all.primary.sql(&ask).parse().unwrap()
+    };
+    for test in ["oltp_read_write", "oltp_point_select"] {
+        // More clients than places, each with statements that it prepared once.
+        let told = sysbench(&door, test, &["--threads=16"], "run");
+        assert!(told.contains("reconnects:                          0 "), "{told}");
+    }
+    let (prepared, executed) = (count("Com_stmt_prepare"), count("Com_stmt_execute"));
+    assert!(executed > prepared * 4, "{prepared} prepared, {executed} executed");
+    for table in ["shop.sbtest1", "shop.sbtest2"] {
+        door.same_everywhere(table);
+    }
 }
 
 #[test]

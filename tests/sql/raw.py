@@ -4,6 +4,7 @@ Words are host and port of the door, and of the primary. What differs by right i
 """
 
 import socket
+import re
 import struct
 import sys
 import time
@@ -24,6 +25,9 @@ def without_state(told):
         packet = told[at:end]
         if len(packet) == 9 and packet[4] == 0xFE:
             packet = packet[:8] + bytes([packet[8] & ~0x40])
+        if packet[4:5] == b"\xff":
+            # It may name the number of a prepared statement.
+            packet = packet[3:4] + re.sub(rb"handler \(\d+\)", b"handler", packet[4:])
         out, at = out + packet, end
     return out + told[at:]
 

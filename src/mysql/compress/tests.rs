@@ -9,8 +9,8 @@ fn inflate(stream: &[u8], size: usize) -> Result<Vec<u8>, BadCompressed> {
             let before = out.len();
             at += inflater.feed(&piece[at..], &mut out)?;
             assert!(out.len() - before <= SQL_INFLATE_BYTES);
-            if out.len() - before < SQL_INFLATE_BYTES {
-                assert_eq!(at, piece.len());
+            assert!(out.len() - before == SQL_INFLATE_BYTES || at == piece.len() || inflater.is_between());
+            if out.len() - before < SQL_INFLATE_BYTES && at == piece.len() {
                 break;
             }
         }
@@ -51,6 +51,27 @@ fn what_is_written_is_read_at_any_split() {
             assert_eq!(inflate(&stream, size).unwrap(), expected, "{length} {size}");
         }
     }
+}
+
+#[test]
+fn packets_come_one_at_a_time() {
+    let (mut stream, mut sequence) = (Vec::new(), 7);
+    let text = [b'x'; 1000];
+    for piece in [&text[..], b"short", b""] {
+        Deflater::new().write(&mut stream, &mut sequence, piece);
+    }
+    stream.extend_from_slice(&packet(9, 0, b""));
+    let (mut inflater, mut at) = (Inflater::new(), 0);
+    for (number, expected) in [(7, &text[..]), (8, b"short"), (9, b"")] {
+        let mut out = Vec::new();
+        at += inflater.feed(&stream[at..], &mut out).unwrap();
+        assert_eq!((inflater.sequence(), inflater.is_between(), &out[..]), (number, true, expected));
+        inflater.rest();
+    }
+    assert_eq!(at, stream.len());
+    assert_eq!(inflater.feed(&stream[..9], &mut Vec::new()), Ok(9));
+    inflater.rest();
+    assert!(inflater.is_within() && inflater.zlib.is_some(), "needed");
 }
 
 #[test]

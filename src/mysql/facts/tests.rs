@@ -77,3 +77,16 @@ fn capabilities_are_those_of_another_implementation() {
         assert_eq!(ours.mysql(), theirs.bits(), "{ours:?}");
     }
 }
+
+#[test]
+fn forms_are_those_of_the_version() {
+    let of = |text: &str| Capabilities::forms_of(Version::parse(text.as_bytes()).unwrap());
+    let (bulk, extended) = (Capabilities::MARIADB_BULK, Capabilities::MARIADB_EXTENDED_METADATA);
+    assert_eq!(of("8.0.22"), Capabilities::NONE);
+    assert_eq!(of("8.0.23"), Capabilities::QUERY_ATTRIBUTES);
+    assert_eq!(of("9.7.4"), Capabilities::QUERY_ATTRIBUTES);
+    assert_eq!(of("5.5.5-10.4.3-MariaDB"), bulk);
+    assert_eq!(of("5.5.5-10.11.19-MariaDB-log"), bulk | extended);
+    assert_eq!(of("11.8.1-MariaDB"), bulk | extended | Capabilities::MARIADB_BULK_UNIT_RESULTS);
+    assert!(Capabilities::FORMS.has(of("11.8.1-MariaDB") | of("9.7.4")));
+}

@@ -91,3 +91,17 @@ fn a_framer_knows_when_it_stands_between_payloads() {
     assert_eq!((part, used), (Part::Start { header, begins: true, ends: true }, 4));
     assert!(framer.is_between());
 }
+
+#[test]
+fn packets_are_numbered_anew_at_any_split() {
+    let (mut stream, mut expected) = (Vec::new(), Vec::new());
+    for (number, length) in [0, 1, 300, 0, 5].into_iter().enumerate() {
+        write(&mut stream, &mut 77, &vec![9; length]);
+        write(&mut expected, &mut 254_u8.wrapping_add(number as u8), &vec![9; length]);
+    }
+    for size in [1, 2, 3, 4, 5, 7, stream.len()] {
+        let (mut numbers, mut bytes) = (Numbers::new(254), stream.clone());
+        bytes.chunks_mut(size).for_each(|piece| numbers.number(piece));
+        assert_eq!(bytes, expected, "{size}");
+    }
+}

@@ -95,6 +95,15 @@ impl From<Close> for Fault {
     }
 }
 
+/// A statement that a connection has.
+#[derive(Clone, Debug)]
+pub(super) struct Cached {
+    pub(super) text: Arc<[u8]>,
+    /// The session's variables and database when it was prepared.
+    pub(super) shape: u64,
+    pub(super) number: u32,
+}
+
 /// A server connection.
 #[derive(Debug)]
 pub(super) struct Back {
@@ -124,6 +133,8 @@ pub(super) struct Back {
     pub(super) may_have_id: bool,
     /// The id that it told.
     pub(super) told_id: Option<u64>,
+    /// Statements that it has, whoever prepared them; the latest is last.
+    pub(super) cache: Vec<Cached>,
     /// Variables that it was found with.
     found: Option<Arc<Vec<Variable>>>,
     /// When it stood.
@@ -141,6 +152,10 @@ pub(super) struct Back {
     packets: u8,
     sequence: u8,
     version: Option<Version>,
+    /// The server's id of it.
+    pub(super) thread: u32,
+    /// The session's seat knows it.
+    pub(super) is_seated: bool,
 }
 
 /// What a set-up needs to know of the session.
@@ -170,6 +185,7 @@ impl Back {
             insert_id: 0,
             may_have_id: false,
             told_id: None,
+            cache: Vec::new(),
             found: None,
             connected: Moment::NEVER,
             prepared: None,
@@ -181,6 +197,8 @@ impl Back {
             packets: 0,
             sequence: 0,
             version: None,
+            thread: 0,
+            is_seated: false,
         }
     }
 
@@ -237,7 +255,9 @@ impl Back {
         cx.counters.add(Count::ServerReused, 1);
         self.conn = kept.conn;
         let Some(standing) = kept.standing else { return Err(Close::Bug) };
-        let Standing { capabilities, version, variables, database, since, .. } = *standing;
+        let Standing { capabilities, version, thread, variables, database, cache, since, .. } = *standing;
+        self.cache = cache;
+        self.thread = thread;
         (self.capabilities, self.version) = (capabilities, version);
         (self.database, self.found) = (database, Some(variables));
         (self.connected, self.is_stale) = (cx.now, true);
@@ -339,6 +359,7 @@ impl Back {
             }
         };
         self.version = Version::parse(greeting.version);
+        self.thread = greeting.connection_id;
         self.scramble = greeting.scramble;
         self.plugin = Plugin::of_name(greeting.plugin);
         self.capabilities =
@@ -347,6 +368,9 @@ impl Back {
             .capabilities
             .has(Capabilities::PROTOCOL_41 | Capabilities::PLUGIN_AUTH | Capabilities::SESSION_TRACK)
         {
+            return Err(Close::ServerBadAnswer.into());
+        }
+        if !self.capabilities.has(whose.state.capabilities & Capabilities::FORMS) {
             return Err(Close::ServerBadAnswer.into());
         }
         let can_tls = greeting.capabilities.has(Capabilities::SSL);
@@ -441,6 +465,7 @@ impl Back {
             (Stage::Ping | Stage::BringInsertId, Judged::Ok) => self.stage = Stage::Ready,
             (Stage::Reset, Judged::Ok) => {
                 (self.insert_id, self.may_have_id, self.is_dirty) = (0, false, false);
+                self.cache.clear();
                 self.set_up(Some(whose.state.collation), cx)?;
             }
             (Stage::InsertId, Judged::End) => {
@@ -524,7 +549,8 @@ pub(super) fn wanted(client: Capabilities, no_database: bool) -> Capabilities {
         | Capabilities::MULTI_STATEMENTS
         | Capabilities::MULTI_RESULTS
         | Capabilities::PS_MULTI_RESULTS
-        | Capabilities::DEPRECATE_EOF;
+        | Capabilities::DEPRECATE_EOF
+        | Capabilities::FORMS;
     let database = if no_database { Capabilities::NONE } else { Capabilities::CONNECT_WITH_DB };
     own | (theirs & client) | database
 }

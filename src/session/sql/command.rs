@@ -7,20 +7,21 @@
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::counters::Count;
-use crate::limits::{ATTEMPTS_DEFAULT, OUTBOX_BYTES_MAX, SQL_COMMAND_BYTES_MAX, SQL_DIAGNOSTICS_TIME};
+use crate::limits::{ATTEMPTS_DEFAULT, SQL_COMMAND_BYTES_MAX, SQL_DIAGNOSTICS_TIME};
 use crate::meters::reason;
 use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
-use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Part};
+use crate::mysql::long::Scan;
+use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Numbers, patch};
 use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, SessionState, Transaction};
 use crate::session::Cx;
-use crate::session::conn::push_or_copy;
 use crate::session::timers::Timer;
 
 use super::back::{Fault, Side, Stage};
 use super::job::Job;
 use super::plan::Plan;
+use super::prepared::number_of;
 use super::reply::Passed;
 use super::statements::Statements;
 use super::{Phase, SqlSession};
@@ -42,54 +43,42 @@ impl SqlSession {
             self.leave(Close::ServerTruncated, cx);
             return false;
         }
+        if !self.fill(HEADER_BYTES, true, cx) {
+            return false;
+        }
         if cx.draining && is_free && self.front.inbox.is_empty() {
             self.leave(Close::Drained, cx);
             return false;
         }
-        let mut head = Vec::new();
-        self.front.inbox.peek(HEADER_BYTES, &mut head);
-        let Some(header) = head.first_chunk().map(|bytes| Header::from_bytes(*bytes)) else {
-            if self.front.is_eof() {
-                self.leave(if head.is_empty() { Close::ClientClosed } else { Close::ClientGone }, cx);
-            }
-            return false;
-        };
-        if cx.behind && is_free {
-            // It is told again once it has gone over to the new configuration.
-            return false;
-        }
-        if header.sequence != 0 || header.length == 0 {
-            self.sequence = header.sequence.wrapping_add(1);
-            self.refuse(Code::OUT_OF_ORDER, "Got packets out of order", Close::BadRequest, cx);
-            return false;
-        }
-        let whole = HEADER_BYTES + header.length;
-        let is_long = whole > SQL_COMMAND_BYTES_MAX;
-        let wanted = whole.min(SQL_COMMAND_BYTES_MAX);
-        if self.front.inbox.len() < wanted {
-            if self.front.is_eof() {
-                self.leave(Close::ClientGone, cx);
-            }
-            return false;
-        }
-        let mut packet = Vec::with_capacity(wanted);
-        self.front.inbox.peek(wanted, &mut packet);
+        let Some((packet, whole)) = self.peek_command(is_free, cx) else { return false };
+        let is_long = whole > packet.len();
         let plan = self.plan(packet.get(HEADER_BYTES..).unwrap_or_default(), is_long, cx);
         let kind = Kind::of_byte(packet.get(HEADER_BYTES).copied().unwrap_or(0));
         match (plan, kind) {
             (Plan::At(side, why, verdict), Some(kind)) => {
                 self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
             }
+            (Plan::Kill(side, why, aim, verdict), Some(kind)) => {
+                self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
+                if let Some(job) = &mut self.job {
+                    job.aim = Some(aim);
+                }
+            }
             (Plan::Leave, _) => {
                 self.leave(Close::ClientClosed, cx);
                 return false;
             }
+            (Plan::Close(number), _) => {
+                self.front.inbox.consume(whole, cx.pool);
+                self.close_statement(number, cx);
+            }
+            (Plan::Nothing, _) if !is_long => self.front.inbox.consume(whole, cx.pool),
             (Plan::ChangeUser, _) => {
                 self.front.inbox.consume(whole, cx.pool);
                 self.change_user(packet.get(HEADER_BYTES..).unwrap_or_default(), cx);
                 return false;
             }
-            (Plan::Refuse(..), _) if is_long => {
+            (Plan::Refuse(..) | Plan::Nothing, _) if is_long => {
                 self.sequence = 1;
                 self.refuse(
                     Code::PACKET_TOO_LARGE,
@@ -104,9 +93,46 @@ impl SqlSession {
                 self.sequence = 1;
                 self.say(cx, |out| code.packet(text.as_bytes()).write(out));
             }
-            (_, None) => return false,
+            (_, None) | (Plan::Nothing, _) => return false,
         }
         true
+    }
+
+    /// The next command's packet, or the beginning of a long one, and how long it is; `None` while it is not there.
+    fn peek_command(&mut self, is_free: bool, cx: &mut Cx<'_>) -> Option<(Vec<u8>, usize)> {
+        let mut head = Vec::new();
+        self.front.inbox.peek(HEADER_BYTES, &mut head);
+        let Some(header) = head.first_chunk().map(|bytes| Header::from_bytes(*bytes)) else {
+            if self.front.is_eof() {
+                self.leave(if head.is_empty() { Close::ClientClosed } else { Close::ClientGone }, cx);
+            }
+            return None;
+        };
+        if cx.behind && is_free {
+            // It is told again once it has gone over to the new configuration.
+            return None;
+        }
+        let is_counted = !self.front.is_compressed();
+        if (is_counted && header.sequence != 0) || header.length == 0 {
+            self.sequence = header.sequence.wrapping_add(1);
+            self.refuse(Code::OUT_OF_ORDER, "Got packets out of order", Close::BadRequest, cx);
+            return None;
+        }
+        let whole = HEADER_BYTES + header.length;
+        let wanted = whole.min(SQL_COMMAND_BYTES_MAX);
+        if !self.fill(wanted, true, cx) {
+            return None;
+        }
+        if self.front.inbox.len() < wanted {
+            if self.front.is_eof() {
+                self.leave(Close::ClientGone, cx);
+            }
+            return None;
+        }
+        let mut packet = Vec::with_capacity(wanted);
+        self.front.inbox.peek(wanted, &mut packet);
+        patch(&mut packet, 0, Header { sequence: 0, ..header });
+        Some((packet, whole))
     }
 
     fn begin_job(
@@ -127,6 +153,10 @@ impl SqlSession {
         if verdict.as_ref().is_some_and(|verdict| verdict.rule != Rule::Diagnostics) {
             self.diagnostics_until = None;
         }
+        let packet = self.with_own_id(packet, verdict.as_deref());
+        let payload = packet.get(HEADER_BYTES..).unwrap_or_default();
+        let statement =
+            Command::parse(payload, self.state.capabilities).ok().and_then(|command| number_of(&command));
         self.job = Some(Box::new(Job {
             kind,
             packet: if is_long { Vec::new() } else { packet },
@@ -140,6 +170,10 @@ impl SqlSession {
             route: reason(side == Side::Replica, why),
             verdict,
             upload: None,
+            statement,
+            scan: (is_long && matches!(kind, Kind::Query | Kind::StmtPrepare)).then(Scan::new),
+            aim: None,
+            numbers: self.front.is_compressed().then(|| Numbers::new(0)),
             moves: 0,
             begun: cx.now,
             sent_at: Moment::NEVER,
@@ -268,6 +302,10 @@ impl SqlSession {
         }
         let translated = match self.translate(side, cx) {
             Ok(Some(packet)) => packet,
+            Err(Fault::Refused(payload)) => {
+                self.refuse_command(&payload, cx);
+                return true;
+            }
             Ok(None) => return self.job.as_ref().is_some_and(|job| job.side != side),
             Err(fault) => {
                 self.lost(side, fault, cx);
@@ -283,10 +321,20 @@ impl SqlSession {
         back.reply.begin(job.kind);
         back.stage = Stage::Busy;
         (job.sent, job.sent_at) = (true, cx.now);
+        self.seat.iter().for_each(|seat| seat.is_busy_at(Some(side as usize)));
         self.deadlines.clear(Timer::Progress);
         let time = self.site(cx).times.first_byte;
         self.deadlines.set(Timer::Server, cx.now + time);
         true
+    }
+
+    /// A command is answered by an error without having been given to a server.
+    fn refuse_command(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
+        let Some(job) = self.job.take() else { return };
+        self.note(Some(&job), Close::ServerRefused, cx);
+        self.sequence = 1;
+        self.say(cx, |out| out.extend_from_slice(payload));
+        self.rest(cx);
     }
 
     /// The packet as this server is to get it; empty for as it is. `None`: something must happen first.
@@ -294,95 +342,39 @@ impl SqlSession {
         let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else {
             return Ok(None);
         };
-        if job.kind != Kind::StmtExecute || job.long.is_some() {
-            return Ok(Some(Vec::new()));
-        }
-        let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
-        let Ok(Command::StmtExecute(number)) = Command::parse(payload, self.state.capabilities) else {
-            return Ok(Some(Vec::new()));
-        };
-        let Some(statement) = self.statements.get_mut(number) else { return Ok(Some(Vec::new())) };
-        let mut there = None;
-        if side == Side::Replica {
-            match back.prepared.take() {
-                Some(Some(number)) => statement.prepared_at(back.leg, number),
-                Some(None) if !job.is_read => {
-                    // The client's own read only transaction is there, and nowhere else.
-                    let text = b"Cannot execute statement in a READ ONLY transaction";
-                    let mut payload = Vec::new();
-                    Code::READ_ONLY_TRANSACTION.packet(text).write(&mut payload);
-                    return Err(Fault::Refused(payload));
-                }
-                Some(None) => {
-                    // The replica refuses it: because of the fence, or because it lacks what the statement names.
-                    (statement.verdict.target, statement.verdict.rule) = (Target::Primary, Rule::Fenced);
-                    (job.side, job.is_read) = (Side::Primary, false);
-                    job.route = reason(false, Rule::Fenced);
-                    cx.counters.add(Count::Retries, 1);
-                    return Ok(None);
-                }
-                None => {}
+        if let Some(aim) = &job.aim {
+            if aim.server != back.server {
+                return Err(Close::NoServer.into());
             }
-            there = statement.number_at(back.leg);
-            if there.is_none() {
-                back.prepare(&statement.text, cx)?;
-                return Ok(None);
-            }
+            aim.begin();
+            let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+            return Ok(Some(aim.packet(payload, self.state.capabilities)));
         }
-        statement.has_pieces = false;
-        let packet = statement.packet_for(side, there, &job.packet, self.state.capabilities);
-        Ok(Some(packet.unwrap_or_default()))
+        if job.statement.is_some() {
+            let Some(there) = self.number_there(side, cx)? else { return Ok(None) };
+            self.put_number(there, cx);
+        }
+        Ok(Some(self.with_types(side).unwrap_or_default()))
     }
 
-    /// Passes on what the client still sends: the rest of a long command, or a file. False when more must come.
-    fn forward(&mut self, cx: &mut Cx<'_>) -> bool {
-        let Some(job) = &mut self.job else { return true };
-        let Some(back) = &mut self.backs[job.side as usize] else { return true };
-        while job.long.is_some() || job.upload.is_some() {
-            if back.conn.is_deaf() {
-                self.front.inbox.clear(cx.pool);
-                return false;
+    /// The packet that executes a prepared statement, with types that were told elsewhere. `None`: as it is.
+    fn with_types(&mut self, side: Side) -> Option<Vec<u8>> {
+        let job = self.job.as_ref().filter(|job| job.long.is_none())?;
+        let statement = self.statements.get_mut(job.statement?)?;
+        match job.kind {
+            Kind::StmtBulkExecute => statement.bulk_packet_for(&job.packet),
+            Kind::StmtExecute => {
+                statement.has_pieces = false;
+                statement.packet_for(side, &job.packet, self.state.capabilities)
             }
-            if back.conn.pending() >= OUTBOX_BYTES_MAX {
-                return false;
-            }
-            let Some(mut chunk) = self.front.inbox.pop() else {
-                if self.front.is_eof() {
-                    self.end(Close::ClientGone, cx);
-                }
-                return false;
-            };
-            let (used, over) = match (&mut job.long, &mut job.upload) {
-                (Some(framer), _) => command_end(framer, chunk.bytes()),
-                (None, Some(upload)) => {
-                    let used = upload.feed(chunk.bytes());
-                    (used, upload.is_over())
-                }
-                (None, None) => (0, true),
-            };
-            job.bytes_in += used as u64;
-            if used == chunk.len() {
-                push_or_copy(&mut back.conn.outbox, chunk, cx.pool);
-            } else {
-                let fits = back.conn.outbox.append(chunk.bytes().get(..used).unwrap_or_default(), cx.pool);
-                chunk.advance(used);
-                self.front.inbox.push_front(chunk, cx.pool);
-                if !fits {
-                    self.end(Close::NoMemory, cx);
-                    return false;
-                }
-            }
-            if over {
-                job.long = None;
-                job.upload = None;
-            }
+            _ => None,
         }
-        true
     }
 
     /// The answer is complete.
     fn finish(&mut self, cx: &mut Cx<'_>) {
         let Some(job) = self.job.take() else { return };
+        self.seat.iter().for_each(|seat| seat.is_busy_at(None));
         // What the other side said last says nothing of this one.
         let mut status = self.status;
         let mut unasked = false;
@@ -400,6 +392,10 @@ impl SqlSession {
         let place = if job.side == Side::Primary { Place::Primary } else { Place::Replica };
         match &job.verdict {
             Some(verdict) if job.kind != Kind::StmtPrepare => {
+                // Only when it had passed was it seen that it sets what is elsewhere: no server knows both.
+                self.is_doomed |= verdict.rule == Rule::Long
+                    && verdict.effects.has(Effects::WRITES_VARIABLES)
+                    && self.texts.variables().is_some_and(|there| there != place);
                 self.texts.after(verdict, place, !job.failed, Some(status.0));
                 self.note_effects(verdict.effects, verdict.rule, &job);
             }
@@ -445,16 +441,10 @@ impl SqlSession {
                 self.drop_back(Side::Replica, None, cx);
             }
             Ok(Command::SetOption(_)) => self.is_spoilt = true,
-            Ok(Command::StmtClose(number)) => {
-                let there = self.statements.close(number);
-                let Some(back) = &mut self.backs[Side::Replica as usize] else { return };
-                if let Some((leg, number)) = there
-                    && leg == back.leg
-                    && back.is_ready()
-                {
-                    let mut packet = vec![5, 0, 0, 0, Kind::StmtClose as u8];
-                    packet.extend_from_slice(&number.to_le_bytes());
-                    let _ = back.conn.outbox.append(&packet, cx.pool);
+            Ok(Command::StmtReset(_)) => {
+                let statement = job.statement.and_then(|number| self.statements.get_mut(number));
+                if let Some(statement) = statement {
+                    (statement.has_pieces, statement.has_cursor) = (false, false);
                 }
             }
             _ => {}
@@ -512,7 +502,8 @@ impl SqlSession {
             return;
         }
         // A read that ran on the primary may have called what writes; on a replica the fence was set.
-        let may_move = side == Side::Replica && (!job.sent || (job.is_read && !job.answered));
+        let may_move =
+            side == Side::Replica && job.aim.is_none() && (!job.sent || (job.is_read && !job.answered));
         if may_move && !(holds && side == Side::Replica) && job.long.is_none() && job.moves < ATTEMPTS_DEFAULT
         {
             job.moves += 1;
@@ -526,7 +517,7 @@ impl SqlSession {
     }
 
     /// Tells the client that its command failed.
-    fn fail(&mut self, fault: &Fault, holds: bool, cx: &mut Cx<'_>) {
+    pub(super) fn fail(&mut self, fault: &Fault, holds: bool, cx: &mut Cx<'_>) {
         let Some(job) = self.job.take() else { return };
         let close = match fault {
             Fault::Close(close) => *close,
@@ -564,16 +555,4 @@ impl SqlSession {
             self.rest(cx);
         }
     }
-}
-
-/// How much of `bytes` belongs to a command that `framer` follows, and whether it ends there.
-fn command_end(framer: &mut Framer, bytes: &[u8]) -> (usize, bool) {
-    let mut at = 0;
-    while let Some((part, used)) = framer.next(bytes.get(at..).unwrap_or_default()) {
-        at += used;
-        if matches!(part, Part::Start { ends: true, .. } | Part::Payload { ends: true }) {
-            return (at, true);
-        }
-    }
-    (at, false)
 }

@@ -39,7 +39,7 @@ impl SqlSession {
         self.deadlines.clear(Timer::Server);
         let login = Login {
             scramble,
-            offered: login::offered(version.vendor, self.site(cx).tls.is_some()),
+            offered: login::offered(version, self.site(cx).tls.is_some()),
             capabilities: Capabilities::NONE,
             collation: 0,
             user: Vec::new(),
@@ -47,8 +47,8 @@ impl SqlSession {
             switched: None,
             has_key: false,
         };
-        // Beyond the ids of servers: a KILL of it hits nobody else.
-        let id = cluster.connection_id() | 0x8000_0000;
+        let id = cluster.connection_id();
+        self.seat = cluster.seats().take(id);
         let text = login::version_text(version);
         let greeting = login::greeting(&login, &text, id);
         self.say(cx, |out| greeting.write(out));
@@ -60,6 +60,9 @@ impl SqlSession {
 
     /// The next packet of the client's login.
     fn login_packet(&mut self, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
+        if !self.fill(HEADER_BYTES, false, cx) {
+            return None;
+        }
         let mut head = Vec::new();
         self.front.inbox.peek(HEADER_BYTES, &mut head);
         let gone = self.front.is_eof();
@@ -74,11 +77,14 @@ impl SqlSession {
             self.refuse(Code::BAD_HANDSHAKE, "Bad handshake", Close::BadRequest, cx);
             return None;
         }
-        if header.sequence != self.sequence {
+        if header.sequence != self.sequence && !self.front.is_compressed() {
             self.refuse(Code::OUT_OF_ORDER, "Got packets out of order", Close::BadRequest, cx);
             return None;
         }
         let whole = HEADER_BYTES + header.length;
+        if !self.fill(whole, false, cx) {
+            return None;
+        }
         if self.front.inbox.len() < whole {
             if gone {
                 self.end(Close::ClientGone, cx);
@@ -270,6 +276,9 @@ impl SqlSession {
                 };
                 let capabilities = self.state.capabilities;
                 self.say(cx, |out| ok.write(out, capabilities));
+                if capabilities.has(Capabilities::COMPRESS) {
+                    self.front.compress();
+                }
                 self.deadlines.clear(Timer::Progress);
                 self.deadlines.clear(Timer::Server);
                 self.login = None;

@@ -2,11 +2,13 @@
 
 use crate::clock::Moment;
 use crate::mysql::command::Kind;
-use crate::mysql::packet::Framer;
+use crate::mysql::long::Scan;
+use crate::mysql::packet::{Framer, Numbers};
 use crate::mysql::reply::Upload;
 use crate::mysql::verdict::Verdict;
 
 use super::back::Side;
+use super::kill::Aim;
 
 /// A command from its first byte to the end of its answer.
 #[derive(Debug)]
@@ -33,6 +35,14 @@ pub(super) struct Job {
     pub(super) route: u32,
     /// What the client uploads.
     pub(super) upload: Option<Upload>,
+    /// Looks at a text that is passed on piece by piece.
+    pub(super) scan: Option<Scan>,
+    /// What is passed on piece by piece is numbered: the client compresses.
+    pub(super) numbers: Option<Numbers>,
+    /// The client's number of the prepared statement that it is about.
+    pub(super) statement: Option<u32>,
+    /// What a KILL is to hit, at a server that it cannot be moved from.
+    pub(super) aim: Option<Box<Aim>>,
     /// How often it went to another server.
     pub(super) moves: u32,
     pub(super) begun: Moment,

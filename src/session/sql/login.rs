@@ -129,15 +129,17 @@ pub(super) enum Verdict {
 }
 
 /// What is offered to clients.
-pub(super) fn offered(vendor: Vendor, has_tls: bool) -> Capabilities {
-    let mysql = if vendor == Vendor::MySql { Capabilities::MYSQL } else { Capabilities::NONE };
+pub(super) fn offered(version: Version, has_tls: bool) -> Capabilities {
+    let mysql = if version.vendor == Vendor::MySql { Capabilities::MYSQL } else { Capabilities::NONE };
     let tls = if has_tls { Capabilities::SSL } else { Capabilities::NONE };
     mysql
         | tls
+        | Capabilities::forms_of(version)
         | Capabilities::FOUND_ROWS
         | Capabilities::LONG_FLAG
         | Capabilities::CONNECT_WITH_DB
         | Capabilities::NO_SCHEMA
+        | Capabilities::COMPRESS
         | Capabilities::ODBC
         | Capabilities::LOCAL_FILES
         | Capabilities::IGNORE_SPACE

@@ -10,19 +10,27 @@ use crate::cluster::{Gtid, Member};
 use crate::config::model::{self, Consistency, Pooling};
 use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
 use crate::mysql::classify::classify;
-use crate::mysql::command::{Command, Kind};
+use crate::mysql::command::{Command, Kind, Query};
 use crate::mysql::errors::Code;
-use crate::mysql::verdict::{Effects, Rule, Verdict};
+use crate::mysql::long;
+use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, Reads, Transaction, decide};
 use crate::session::Cx;
 
 use super::SqlSession;
 use super::back::{Fault, Side};
+use super::kill::Aim;
 
 /// Which side a command is for.
 pub(super) enum Plan {
     /// It is to be done there.
     At(Side, Rule, Option<Box<Verdict>>),
+    /// The same of a KILL.
+    Kill(Side, Rule, Box<Aim>, Option<Box<Verdict>>),
+    /// The client closes a prepared statement.
+    Close(u32),
+    /// It is of no consequence.
+    Nothing,
     /// It is answered by an error of ours.
     Refuse(Code, String),
     /// Somebody else logs in on this connection.
@@ -41,10 +49,17 @@ impl SqlSession {
             }
             Err(_) => return Plan::Refuse(Code::MALFORMED, "Malformed communication packet".into()),
         };
+        if let Some(plan) = self.plan_without_server(&command) {
+            return plan;
+        }
         match command {
             Command::Quit => Plan::Leave,
             Command::Query(query) if !is_long => {
-                self.plan_verdict(classify(query.text, self.texts.dialect()), cx)
+                let verdict = classify(query.text, self.texts.dialect());
+                match self.plan_kill(&verdict, query.text, cx) {
+                    Some(plan) => plan,
+                    None => self.plan_verdict(verdict, cx),
+                }
             }
             Command::StmtPrepare(text) if !is_long => {
                 let verdict = classify(text, self.texts.dialect());
@@ -57,24 +72,67 @@ impl SqlSession {
                 }
                 Plan::At(Side::Primary, Rule::Command, None)
             }
-            Command::ProcessKill(id) if id >= 0x8000_0000 => {
-                Plan::Refuse(Code::NO_SUCH_THREAD, format!("Unknown thread id: {id}"))
+            Command::ProcessKill(id) => {
+                let plan = self.plan_kill_of(id.into(), None, None, cx);
+                plan.unwrap_or(Plan::At(Side::Primary, Rule::Command, None))
             }
             Command::ChangeUser if !is_long => Plan::ChangeUser,
             Command::ChangeUser => Plan::Refuse(Code::MALFORMED, "Malformed communication packet".into()),
             Command::Refused(kind) => {
                 Plan::Refuse(Code::UNKNOWN_COMMAND, format!("{} is not spoken by ringgate", kind.name()))
             }
-            Command::Query(_) | Command::StmtPrepare(_) | Command::StmtExecute(_) => {
-                Plan::At(Side::Primary, Rule::Long, None)
+            Command::Query(Query { text, .. }) | Command::StmtPrepare(text) => {
+                // A read only transaction on a replica is there, whatever runs within it.
+                let in_own = self.is_reading_there() && matches!(command, Command::Query(_));
+                let side = if in_own { Side::Replica } else { Side::Primary };
+                let verdict = long::verdict(text, self.texts.dialect());
+                Plan::At(side, Rule::Long, Some(Box::new(verdict)))
             }
+            Command::StmtExecute(number) => self.plan_long_execute(number, payload),
+            Command::StmtBulkExecute(number) => self.plan_unread(number, Rule::Prepare),
             _ => Plan::At(Side::Primary, Rule::Command, None),
         }
     }
 
+    /// A prepared statement is executed by a packet that is passed on as it is.
+    fn plan_long_execute(&mut self, number: u32, beginning: &[u8]) -> Plan {
+        let capabilities = self.state.capabilities;
+        let there = self.backs[Side::Primary as usize].as_ref().map(|back| back.leg);
+        let is_there =
+            there.is_some_and(|leg| self.statements.number_at(number, Side::Primary, leg).is_some());
+        let statement = self.statements.get_mut(number);
+        if statement.is_none_or(|statement| statement.is_executed_by(beginning, capabilities, is_there)) {
+            return self.plan_unread(number, Rule::Long);
+        }
+        let text = "ringgate: the connection that knew the types of this statement's parameters was given back; bind them again";
+        Plan::Refuse(Code::NOT_SUPPORTED, text.into())
+    }
+
+    /// A prepared statement that only the primary is given.
+    fn plan_unread(&mut self, number: u32, why: Rule) -> Plan {
+        let known = self.statements.get(number).map(|statement| statement.verdict.clone());
+        let is_known = known.is_some();
+        let verdict = known.unwrap_or_else(|| long::of(self.statements.unseen(), self.texts.dialect()));
+        let uses_variables = verdict.effects.has(Effects::READS_VARIABLES | Effects::WRITES_VARIABLES);
+        if uses_variables && self.texts.variables() == Some(Place::Replica) {
+            let text = format!("ringgate does not pass this on: {}", Rule::VariablesElsewhere.text());
+            return Plan::Refuse(Code::NOT_SUPPORTED, text);
+        }
+        if is_known && self.is_reading_there() && verdict.target != Target::Replica {
+            let text = "Cannot execute statement in a READ ONLY transaction";
+            return Plan::Refuse(Code::READ_ONLY_TRANSACTION, text.into());
+        }
+        Plan::At(Side::Primary, why, Some(Box::new(verdict)))
+    }
+
+    /// A read only transaction is open on the replica.
+    fn is_reading_there(&self) -> bool {
+        self.texts.transaction() == Transaction::ReadOnly(Place::Replica)
+    }
+
     fn plan_execute(&mut self, number: u32, payload: &[u8], cx: &mut Cx<'_>) -> Plan {
         let Some(statement) = self.statements.get(number) else {
-            return Plan::At(Side::Primary, Rule::Unknown, None);
+            return self.plan_unread(number, Rule::Unknown);
         };
         let (verdict, may_leave) =
             (statement.verdict.clone(), statement.may_leave(payload, self.state.capabilities));
@@ -140,8 +198,9 @@ impl SqlSession {
         let fits = |member: &Member| {
             // A numbered comment is for servers of some versions only.
             let same = !verdict.effects.has(Effects::VERSIONED) || member.version() == primary;
+            let speaks = member.version().is_none_or(|version| self.state.is_spoken_by(version));
             let seen = || must_see.iter().all(|gtid| member.has.has(*gtid));
-            same && member.may_read(lag_max) && (patient || seen())
+            same && speaks && member.may_read(lag_max) && (patient || seen())
         };
         let own = self.backs[Side::Replica as usize].as_ref().map(|back| back.server);
         if let Some(own) = own {

@@ -105,10 +105,15 @@ impl SqlSession {
     fn others(&self, side: Side, site: &Sql, cx: &Cx<'_>) -> Option<Vec<ServerId>> {
         let cluster = self.cluster(cx);
         // One that is known to have what the session wrote, if there is one.
-        let may_read = |member: &Member| member.may_read(site.lag_max);
+        let may_read = |member: &Member| {
+            let speaks = member.version().is_none_or(|version| self.state.is_spoken_by(version));
+            speaks && member.may_read(site.lag_max)
+        };
+        let aimed = self.job.as_ref().and_then(|job| job.aim.as_ref()).map(|aim| aim.server);
         let has_seen = |member: &Member| self.state.is_seen_by(&member.has);
         let any_has = cluster.members().any(|(_, member)| may_read(member) && has_seen(member));
         let fits = |server: ServerId| match side {
+            Side::Replica if aimed.is_some() => aimed == Some(server),
             Side::Primary => cluster.primary() == Some(server),
             Side::Replica => cluster
                 .member(server)
@@ -263,6 +268,7 @@ impl SqlSession {
     fn park(&mut self, side: Side, variables: std::sync::Arc<Vec<super::state::Variable>>, cx: &mut Cx<'_>) {
         let Some(back) = self.backs[side as usize].take() else { return };
         let mut back = *back;
+        self.seat.iter().for_each(|seat| seat.has(side as usize, None));
         if back.conn.is_eof() || !back.conn.inbox.is_empty() {
             back.conn.clear(cx.pool);
             cx.ops.push(Op::Close(back.leg));
@@ -273,8 +279,10 @@ impl SqlSession {
                 shape: shape(&variables, &back.database),
                 capabilities: back.capabilities,
                 version: back.version(),
+                thread: back.thread,
                 variables,
                 database: back.database,
+                cache: back.cache,
                 since: cx.now,
             };
             let kept = Kept { conn: back.conn, standing: Some(Box::new(standing)) };

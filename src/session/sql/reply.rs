@@ -6,12 +6,12 @@
 use crate::buf::{Chunk, Queue};
 use crate::close::Close;
 use crate::limits::{BODY_COPY_BYTES_MAX, OUTBOX_PAGES_MAX};
-use crate::mysql::command::Kind;
+use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
-use crate::mysql::packet::{HEADER_BYTES, Header, put};
-use crate::mysql::prepared::PrepareOk;
+use crate::mysql::packet::{HEADER_BYTES, Header, Numbers, put};
+use crate::mysql::prepared::{PrepareOk, patch_statement};
 use crate::mysql::reply::{Judged, Upload, What};
 use crate::mysql::track::{Change, changes, rewrite_packet};
 use crate::mysql::verdict::Effects;
@@ -109,7 +109,7 @@ impl SqlSession {
         let (Some(job), payload) = (&mut self.job, packet.get(HEADER_BYTES..).unwrap_or_default()) else {
             return Ok(false);
         };
-        let side = job.side;
+        let (side, is_compressed) = (job.side, self.front.is_compressed());
         let from = self.backs[side as usize].as_ref().map_or(Capabilities::NONE, |back| back.capabilities);
         let bad = |_| Fault::Close(Close::ServerBadAnswer);
         let mut out = Vec::new();
@@ -131,10 +131,11 @@ impl SqlSession {
                 }
                 if side == Side::Replica && in_own && code == Code::READ_ONLY.number {
                     // That the server takes no writes at all is not what keeps the client's own transaction from writing.
-                    let header = packet.first_chunk().map(|bytes| Header::from_bytes(*bytes));
-                    let mut sequence = header.map_or(1, |header| header.sequence);
+                    let mut sequence = sequence_of(packet);
                     let text = b"Cannot execute statement in a READ ONLY transaction";
                     put(&mut out, &mut sequence, |out| Code::READ_ONLY_TRANSACTION.packet(text).write(out));
+                } else if let Some(aim) = &job.aim {
+                    aim.refused(packet, &mut out);
                 } else {
                     out.extend_from_slice(packet);
                 }
@@ -159,18 +160,14 @@ impl SqlSession {
             }
             Judged::LocalInfile => {
                 job.upload = Some(Upload::new());
+                job.numbers = is_compressed.then(|| Numbers::new(sequence_of(packet).wrapping_add(1)));
                 out.extend_from_slice(packet);
             }
             Judged::PrepareOk => {
                 out.extend_from_slice(packet);
-                let ok = PrepareOk::parse(payload).map_err(bad)?;
-                match job.verdict.take() {
-                    Some(verdict) => {
-                        let text = job.packet.get(HEADER_BYTES + 1..).unwrap_or_default();
-                        self.statements.prepared(text, *verdict, ok);
-                    }
-                    None => self.statements.prepared_unseen(ok.statement),
-                }
+                let own = self.note_prepared(PrepareOk::parse(payload).map_err(bad)?, cx);
+                let payload = out.get_mut(HEADER_BYTES..).unwrap_or_default();
+                patch_statement(payload, own).map_err(bad)?;
             }
             _ => out.extend_from_slice(packet),
         }
@@ -233,7 +230,9 @@ impl SqlSession {
             && job.kind == Kind::Query
             && changes(state).any(is_set)
         {
-            self.state.chose(&job.packet);
+            let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
+            let query = Command::parse(payload, self.state.capabilities);
+            self.state.chose(if let Ok(Command::Query(query)) = query { query.text } else { b"" });
         }
         // The primary's connection is where the state comes from.
         if let Some(back) = &mut self.backs[Side::Primary as usize]
@@ -242,6 +241,11 @@ impl SqlSession {
             back.synced = self.state.stamp();
         }
     }
+}
+
+/// The sequence id of a whole packet.
+fn sequence_of(packet: &[u8]) -> u8 {
+    packet.first_chunk().map_or(1, |bytes| Header::from_bytes(*bytes).sequence)
 }
 
 /// Moves the first `used` bytes of the first chunk: a few are copied, many leave with their page.

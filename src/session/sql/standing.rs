@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use crate::clock::Moment;
 use crate::mysql::facts::{Capabilities, Version};
 
-use super::back::Side;
+use super::back::{Cached, Side};
 use super::login::Secrets;
 use super::state::Variable;
 
@@ -64,8 +64,11 @@ pub struct Standing {
     pub shape: u64,
     pub(super) capabilities: Capabilities,
     pub(super) version: Option<Version>,
+    /// The server's id of the connection.
+    pub(super) thread: u32,
     pub(super) variables: Arc<Vec<Variable>>,
     pub(super) database: Vec<u8>,
+    pub(super) cache: Vec<Cached>,
     /// Since when nobody uses it.
     pub(super) since: Moment,
 }

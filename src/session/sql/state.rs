@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 
 use crate::cluster::{Gtid, Positions};
 use crate::limits::{SQL_VARIABLE_BYTES_MAX, SQL_VARIABLES_MAX, SQL_WRITTEN_MAX};
-use crate::mysql::facts::Capabilities;
+use crate::mysql::facts::{Capabilities, Version};
 use crate::mysql::handshake::Scramble;
 use crate::mysql::track::{Change, changes};
 
@@ -170,6 +170,11 @@ impl State {
     /// What it has written is on a server with these positions.
     pub(super) fn is_seen_by(&self, has: &Positions) -> bool {
         self.written.iter().all(|gtid| has.has(*gtid))
+    }
+
+    /// A server of this version understands what this client sends, and answers as it expects.
+    pub(super) fn is_spoken_by(&self, version: Version) -> bool {
+        Capabilities::forms_of(version).has(self.capabilities & Capabilities::FORMS)
     }
 
     /// The session is as after its login.

@@ -7,7 +7,7 @@ use crate::close::Close;
 use crate::cluster::Gtid;
 use crate::limits::{SQL_POSITION_BYTES_MAX, SQL_SETUP_BYTES_MAX, SQL_WAIT_TIME};
 use crate::mysql::command::Kind;
-use crate::mysql::facts::Vendor;
+use crate::mysql::facts::{Capabilities, Vendor};
 use crate::mysql::packet::{self, Parse};
 use crate::session::Cx;
 
@@ -44,6 +44,14 @@ impl Back {
         Ok(())
     }
 
+    /// Closes a statement; there is no answer.
+    pub(in super::super) fn close_statement(&mut self, number: u32, cx: &mut Cx<'_>) {
+        let mut packet = vec![5, 0, 0, 0, Kind::StmtClose as u8];
+        packet.extend_from_slice(&number.to_le_bytes());
+        // Without room it stays there until the connection is reset.
+        let _ = self.conn.outbox.append(&packet, cx.pool);
+    }
+
     /// Sends a statement of our own.
     fn ask(&mut self, text: &[u8], stage: Stage, cx: &mut Cx<'_>) -> Result<(), Close> {
         self.command(Kind::Query, text, stage, cx)
@@ -57,9 +65,14 @@ impl Back {
         stage: Stage,
         cx: &mut Cx<'_>,
     ) -> Result<(), Close> {
+        let attributes = self.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         self.sequence = 0;
         self.send(cx, |out| {
             out.push(kind as u8);
+            if attributes && kind == Kind::Query {
+                // None, in one set.
+                out.extend_from_slice(&[0, 1]);
+            }
             out.extend_from_slice(rest);
         })?;
         self.reply.begin(kind);

@@ -1,0 +1,186 @@
+//! Prepared statements of an SQL session and the connections that have them.
+//!
+//! What goes in: commands about a statement by the client's number. What comes out: the same with the number that it has on
+//! a connection, on which it is prepared first if need be. It owns nothing. Always true: a statement that a client has
+//! closed stays on a shared connection only if nothing of the client's is left on it.
+
+use std::sync::Arc;
+
+use crate::config::model::Pooling;
+use crate::counters::Count;
+use crate::limits::SQL_CACHED_MAX;
+use crate::meters::reason;
+use crate::mysql::command::Command;
+use crate::mysql::errors::Code;
+use crate::mysql::packet::HEADER_BYTES;
+use crate::mysql::prepared::{PrepareOk, patch_statement};
+use crate::mysql::verdict::{Rule, Target};
+use crate::session::Cx;
+
+use super::SqlSession;
+use super::back::{Cached, Fault, Side};
+use super::plan::Plan;
+use super::standing::shape;
+
+/// The client's number of the statement that a command is about.
+pub(super) const fn number_of(command: &Command<'_>) -> Option<u32> {
+    match command {
+        Command::StmtExecute(number)
+        | Command::StmtBulkExecute(number)
+        | Command::StmtReset(number)
+        | Command::StmtClose(number)
+        | Command::StmtSendLongData { statement: number, .. }
+        | Command::StmtFetch { statement: number, .. } => Some(*number),
+        _ => None,
+    }
+}
+
+impl SqlSession {
+    /// What is to be done with a command about a statement that needs no server: one that does not exist, or the end of one.
+    pub(super) fn plan_without_server(&self, command: &Command<'_>) -> Option<Plan> {
+        if matches!(command, Command::StmtPrepare(_)) && !self.statements.have_room() {
+            let text = "Can't create more prepared statements on one connection of ringgate";
+            return Some(Plan::Refuse(Code::TOO_MANY_STATEMENTS, text.into()));
+        }
+        let number = number_of(command)?;
+        if let Command::StmtClose(number) = command {
+            return Some(Plan::Close(*number));
+        }
+        if self.statements.has(number) {
+            return None;
+        }
+        let function = match command {
+            Command::StmtExecute(_) => "mysqld_stmt_execute",
+            Command::StmtBulkExecute(_) => "mysqld_stmt_bulk_execute",
+            Command::StmtReset(_) => "mysqld_stmt_reset",
+            Command::StmtFetch { .. } => "mysqld_stmt_fetch",
+            // Nobody hears of it.
+            _ => return Some(Plan::Nothing),
+        };
+        let text = format!("Unknown prepared statement handler ({number}) given to {function}");
+        Some(Plan::Refuse(Code::UNKNOWN_STATEMENT, text))
+    }
+
+    /// A statement was prepared for the client on the primary: its number for the client.
+    pub(super) fn note_prepared(&mut self, ok: PrepareOk, cx: &mut Cx<'_>) -> u32 {
+        let (Some(job), Some(back)) = (&mut self.job, &self.backs[Side::Primary as usize]) else { return 0 };
+        let text = job.packet.get(HEADER_BYTES + 1..);
+        let own = self.statements.prepared(text, job.verdict.take().map(|verdict| *verdict), ok, back.leg);
+        if let Some(text) = self.statements.get(own).map(|statement| statement.text.clone()) {
+            self.remember(Side::Primary, text, ok.statement, cx);
+        }
+        own
+    }
+
+    /// A connection that others will use has a statement.
+    fn remember(&mut self, side: Side, text: Arc<[u8]>, number: u32, cx: &mut Cx<'_>) {
+        if self.site(cx).pooling != Pooling::Transaction {
+            return;
+        }
+        let variables = self.state.variables().clone();
+        let Some(back) = &mut self.backs[side as usize] else { return };
+        let shape = shape(&variables, &back.database);
+        let same = back.cache.iter().position(|one| one.shape == shape && one.text == text);
+        let old = match same {
+            Some(at) => Some(back.cache.remove(at)),
+            // Some of them may be in use.
+            None if back.cache.len() >= SQL_CACHED_MAX && !self.statements.are_held() => {
+                Some(back.cache.remove(0))
+            }
+            None => None,
+        };
+        back.cache.push(Cached { text, shape, number });
+        if let Some(old) = old {
+            let leg = back.leg;
+            back.close_statement(old.number, cx);
+            self.statements.forget(side, leg, old.number);
+        }
+    }
+
+    /// The number that the command's statement has on a connection that is ready. `None`: it is prepared there first, or the
+    /// command goes to the other side.
+    pub(super) fn number_there(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<Option<u32>, Fault> {
+        let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else {
+            return Ok(None);
+        };
+        let Some(number) = job.statement else { return Ok(None) };
+        let leg = back.leg;
+        if let Some(there) = self.statements.number_at(number, side, leg) {
+            return Ok(Some(there));
+        }
+        let Some(statement) = self.statements.get_mut(number) else {
+            return Err(refused(Code::UNKNOWN_STATEMENT, "Unknown prepared statement handler"));
+        };
+        match back.prepared.take() {
+            Some(Some(there)) => {
+                let text = statement.text.clone();
+                self.statements.found_at(number, side, leg, there);
+                self.remember(side, text, there, cx);
+                return Ok(Some(there));
+            }
+            Some(None) if side == Side::Primary => {
+                return Err(refused(Code::UNKNOWN_STATEMENT, "Statement cannot be prepared any more"));
+            }
+            // The client's own read only transaction is there, and nowhere else.
+            Some(None) if !job.is_read => {
+                let text = "Cannot execute statement in a READ ONLY transaction";
+                return Err(refused(Code::READ_ONLY_TRANSACTION, text));
+            }
+            Some(None) => {
+                // The replica refuses it: because of the fence, or because it lacks what the statement names.
+                (statement.verdict.target, statement.verdict.rule) = (Target::Primary, Rule::Fenced);
+                (job.side, job.is_read) = (Side::Primary, false);
+                job.route = reason(false, Rule::Fenced);
+                cx.counters.add(Count::Retries, 1);
+                return Ok(None);
+            }
+            None => {}
+        }
+        let shape = shape(self.state.variables(), &back.database);
+        let known = back.cache.iter().find(|one| one.shape == shape && one.text == statement.text);
+        if let Some(there) = known.map(|one| one.number) {
+            self.statements.found_at(number, side, leg, there);
+            return Ok(Some(there));
+        }
+        let text = statement.text.clone();
+        back.prepare(&text, cx)?;
+        Ok(None)
+    }
+
+    /// Puts a number into the command: into its packet, or into the beginning of what is passed on piece by piece.
+    pub(super) fn put_number(&mut self, number: u32, cx: &mut Cx<'_>) {
+        let Some(job) = &mut self.job else { return };
+        if job.long.is_none() {
+            let _ = job.packet.get_mut(HEADER_BYTES..).map(|payload| patch_statement(payload, number));
+            return;
+        }
+        let inbox = &mut self.front.inbox;
+        while inbox.front().is_some_and(|chunk| chunk.len() < HEADER_BYTES + 5) && inbox.join_front(cx.pool) {
+        }
+        if let Some(mut chunk) = inbox.pop() {
+            let payload = chunk.bytes_mut().get_mut(HEADER_BYTES..);
+            let _ = payload.map(|payload| patch_statement(payload, number));
+            inbox.push_front(chunk, cx.pool);
+        }
+    }
+
+    /// The client closes a statement.
+    pub(super) fn close_statement(&mut self, number: u32, cx: &mut Cx<'_>) {
+        let Some((at, is_held)) = self.statements.close(number) else { return };
+        let stays = self.site(cx).pooling == Pooling::Transaction && !is_held;
+        for (back, at) in self.backs.iter_mut().zip(at) {
+            let (Some(back), Some((leg, there))) = (back, at) else { continue };
+            let is_cached = back.cache.iter().any(|one| one.number == there);
+            if back.leg == leg && !(stays && is_cached) {
+                back.cache.retain(|one| one.number != there);
+                back.close_statement(there, cx);
+            }
+        }
+    }
+}
+
+fn refused(code: Code, text: &str) -> Fault {
+    let mut payload = Vec::new();
+    code.packet(text.as_bytes()).write(&mut payload);
+    Fault::Refused(payload)
+}
