@@ -169,13 +169,9 @@ fn resident_pages(statm: String) -> Option<u64> {
 fn certificates(text: &mut Text, config: &Config) {
     let about = "when a certificate ends";
     text.family("ringgate_certificate_expires_timestamp_seconds", "gauge", about);
-    let http = config.http.iter().map(|block| (&block.name, &block.certificates));
-    let tcp = config.tcp.iter().map(|block| (&block.name, &block.certificates));
-    for (block, certificates) in http.chain(tcp) {
-        for one in certificates {
-            let file = one.file.display().to_string();
-            text.sample("", &[("block", block), ("file", &file)], unix_seconds(one.not_after));
-        }
+    for (block, one) in config.certificates() {
+        let file = one.file.display().to_string();
+        text.sample("", &[("block", block), ("file", &file)], unix_seconds(one.not_after));
     }
 }
 
