@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::both_engines;
 use crate::common::{Authority, address, curl_text, eventually, program};
-use crate::door::Door;
+use crate::door::{Door, mariadb};
 
 /// What the admin interface of a door says.
 fn json(admin: SocketAddr, path: &str) -> Value {
@@ -62,5 +62,63 @@ both_engines! {
             let again = s_client(door.at, &[version, "-sess_in", session]);
             assert!(again.contains("\nReused, TLSv1."), "{version}: {again}");
         }
+    }
+}
+
+/// The value of a series; 0 when there is none.
+fn metric(admin: SocketAddr, series: &str) -> f64 {
+    let text = curl_text(&[&format!("http://{admin}/metrics")]);
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
+}
+
+both_engines! {
+    fn what_splitting_does_is_counted(engine) {
+        let all = Door::servers();
+        for server in all.replicas.iter().chain([&all.primary]) {
+            server.sql("SET GLOBAL log_bin_trust_function_creators=1");
+        }
+        all.primary.sql(
+            "USE shop; CREATE TABLE t (a INT);
+             DELIMITER //
+             CREATE FUNCTION note(x INT) RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO t VALUES (x); RETURN x; END//",
+        );
+        all.wait();
+        let admin = address();
+        let door = Door::to(engine, all, &format!("[admin]\nlisten = [\"{admin}\"]"));
+        let sum = |name: &str, labels: &str| metric(admin, &format!("ringgate_sql_{name}{{block=\"main\"{labels}}}"));
+
+        door.sql("SELECT note(1); SELECT note(2)");
+        assert_eq!(sum("fenced_total", ""), 1.0, "the second one goes to the primary at once");
+        let told = mariadb(door.at, "app", "wrong", &["shop"], "SELECT 1");
+        assert!(told.is_err() && sum("denied_total", "") == 1.0, "{told:?}");
+        door.sql("BEGIN; SELECT 1; SELECT @v := 2; COMMIT; SELECT @v");
+        assert_eq!(sum("pinned_total", ",cause=\"transaction\""), 3.0);
+        assert_eq!(sum("pinned_total", ",cause=\"user-variables\""), 2.0);
+        assert_eq!(sum("pinned_total", ",cause=\"opaque\""), 0.0);
+
+        let waits = |result: &str| sum("waits_total", &format!(",result=\"{result}\""));
+        eventually("a replica has it soon", || {
+            door.sql("INSERT INTO t VALUES (3); SELECT COUNT(*) FROM t");
+            (waits("reached") > 0.0).then_some(())
+        });
+        for replica in &door.all.replicas {
+            replica.sql("STOP SLAVE; CHANGE MASTER TO MASTER_DELAY=1; START SLAVE");
+        }
+        let before = waits("timed_out");
+        eventually("replicas are late", || {
+            door.sql("INSERT INTO t VALUES (3); SELECT COUNT(*) FROM t");
+            (waits("timed_out") > before).then_some(())
+        });
+
+        std::thread::scope(|scope| {
+            let session = scope.spawn(|| door.ask("CREATE TEMPORARY TABLE own (a INT); SELECT SLEEP(60)"));
+            let find = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(60)%'";
+            let id = eventually("it sleeps", || Some(door.all.primary.sql(find)).filter(|id| !id.is_empty()));
+            door.all.primary.sql(&format!("KILL CONNECTION {id}"));
+            session.join().unwrap().unwrap_err();
+        });
+        assert_eq!(sum("state_lost_total", ""), 1.0);
+        assert_eq!(metric(admin, "ringgate_closes_total{reason=\"sql_state_lost\",blame=\"server\"}"), 1.0);
     }
 }

@@ -1,5 +1,6 @@
 //! A command in progress.
 
+use crate::access::Split;
 use crate::clock::Moment;
 use crate::mysql::command::Kind;
 use crate::mysql::packet::Framer;
@@ -33,6 +34,8 @@ pub(super) struct Job {
     pub(super) upload: Option<Upload>,
     /// How often it went to another server.
     pub(super) moves: u32,
+    /// What splitting did with it.
+    pub(super) split: Split,
     pub(super) begun: Moment,
     pub(super) sent_at: Moment,
     pub(super) answered_at: Moment,

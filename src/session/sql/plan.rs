@@ -6,6 +6,7 @@
 
 use arrayvec::ArrayVec;
 
+use crate::access::Wait;
 use crate::cluster::{Gtid, Member};
 use crate::config::model::{self, Consistency};
 use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
@@ -165,6 +166,8 @@ impl SqlSession {
         let Some(back) = &mut self.backs[Side::Replica as usize] else { return Ok(Some(false)) };
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
         if let Some(reached) = back.waited.take() {
+            let wait = if reached { Wait::Reached } else { Wait::TimedOut };
+            self.job.iter_mut().for_each(|job| job.split.wait = Some(wait));
             if reached {
                 for gtid in &must_see {
                     let _ = member.has.raise(*gtid);
@@ -178,6 +181,7 @@ impl SqlSession {
             return Ok(Some(true));
         }
         back.wait_for(&must_see, cx)?;
+        self.job.iter_mut().for_each(|job| job.split.wait = Some(Wait::Lost));
         Ok(None)
     }
 }

@@ -3,7 +3,7 @@
 //! What goes in: how a command, or a connection before its first one, ended. What comes out: a record in `cx.accesses`. It owns
 //! nothing. Always true: nothing of a statement's text is in it.
 
-use crate::access::{Access, Block, Steps};
+use crate::access::{Access, Block, Split, Steps};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::session::Cx;
@@ -26,7 +26,7 @@ impl SqlSession {
             ended: cx.now,
             ..Steps::new(begun)
         };
-        if job.is_none() && self.phase == Phase::Ready {
+        if job.is_none() && self.phase == Phase::Ready && close != Close::SqlStateLost {
             return;
         }
         let statement = line::Statement {
@@ -48,6 +48,7 @@ impl SqlSession {
             retries: job.map_or(0, |job| job.moves),
             reused: true,
             tls: tls_of(&self.front),
+            split: job.map_or(Split::default(), |job| job.split),
             line,
         });
     }
