@@ -4,6 +4,7 @@
 //! It owns one row of cells per thing and worker. Always true: a row is written by its worker alone, without a bus lock; a
 //! thing that the next configuration has too keeps its rows, so that sums never go down; nothing is allocated while serving.
 
+pub mod digests;
 mod splits;
 
 pub use splits::{SplitSums, Splits};

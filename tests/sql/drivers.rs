@@ -8,7 +8,7 @@ use crate::door::{Door, said};
 
 /// Runs sysbench through the door.
 #[track_caller]
-fn sysbench(door: &Door, test: &str, options: &[&str], what: &str) -> String {
+pub fn sysbench(door: &Door, test: &str, options: &[&str], what: &str) -> String {
     let output = Command::new(program("sysbench", "sysbench"))
         .arg(test)
         .args([format!("--mysql-host={}", door.at.ip()), format!("--mysql-port={}", door.at.port())])

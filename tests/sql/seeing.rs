@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::both_engines;
-use crate::common::{Authority, address, curl_text, eventually, program};
-use crate::door::{Door, mariadb};
+use crate::common::{Authority, Ringgate, address, curl_text, eventually, program};
+use crate::door::{Door, mariadb, said as said_by};
+use crate::drivers::sysbench;
 
 /// What the admin interface of a door says.
 fn json(admin: SocketAddr, path: &str) -> Value {
@@ -120,5 +121,86 @@ both_engines! {
         });
         assert_eq!(sum("state_lost_total", ""), 1.0);
         assert_eq!(metric(admin, "ringgate_closes_total{reason=\"sql_state_lost\",blame=\"server\"}"), 1.0);
+    }
+}
+
+both_engines! {
+    fn shapes_of_statements_are_shown_without_their_literals(engine) {
+        let all = Door::servers();
+        all.primary.sql("GRANT ALL ON *.* TO app@'%' WITH GRANT OPTION; USE shop; CREATE TABLE t (a INT PRIMARY KEY, b VARCHAR(20))");
+        all.wait();
+        let admin = address();
+        let door = Door::to(engine, all, &format!("[admin]\nlisten = [\"{admin}\"]"));
+        let many: Vec<String> = (0..50).map(|a| format!("INSERT INTO t VALUES ({a}, 'hunter2')")).collect();
+        door.sql(&many.join(";"));
+        door.wait();
+        for a in 0..20 {
+            door.sql(&format!("SELECT b FROM t WHERE a = {a}; SELECT  b from t where a={a} /* hunter2 */"));
+        }
+        door.sql("SELECT SLEEP(0.3), 'hunter2'");
+        door.sql(
+            "CREATE USER 'eve'@'10.1.2.3' IDENTIFIED BY 'hunter2'; SET PASSWORD FOR 'eve'@'10.1.2.3' = PASSWORD('hunter2');
+             ALTER USER 'eve'@'10.1.2.3' IDENTIFIED BY \"hunter2\"; SET sql_mode='ANSI_QUOTES';
+             ALTER USER 'eve'@'10.1.2.3' IDENTIFIED BY 'hunter2'; SELECT \"a\" FROM t WHERE b = 'hunter2'; SET @p = 'hunter2'; SELECT LENGTH(@p)",
+        );
+        for wrong in ["ALTER USER eve IDENTIFIED BY hunter2 hunter2", "hunter2", "SELECT hunter2"] {
+            door.ask(wrong).unwrap_err();
+        }
+        door.ask("INSERT INTO t VALUES (1, 'hunter2')").unwrap_err();
+        let said = json(admin, "/v1/digests?by=count");
+        let block = &said["blocks"][0];
+        let shape = |text: &str| {
+            let list = block["shapes"].as_array().unwrap();
+            list.iter().find(|shape| shape["text"] == text).unwrap_or_else(|| panic!("no {text} in {said}")).clone()
+        };
+        let insert = shape("INSERT INTO t VALUES (?)");
+        assert_eq!((&insert["statements"], &insert["errors"], &insert["on_replica"]), (&51.into(), &1.into(), &0.into()));
+        let select = shape("SELECT b FROM t WHERE a = ?");
+        assert_eq!((&select["statements"], &select["errors"]), (&40.into(), &0.into()));
+        assert!(select["on_replica"].as_u64().unwrap() > 0 && select["bytes_out"].as_u64().unwrap() > 40 * 20, "{select}");
+        assert_eq!(shape("CREATE user ? @? IDENTIFIED BY ?")["statements"], 1);
+        assert_eq!(shape("ALTER user ? @? IDENTIFIED BY ?")["statements"], 2);
+        shape("SET password FOR ? @? = password(?)");
+        shape("SELECT a FROM t WHERE b = ?");
+        let text = said.to_string();
+        // What servers could not read, or what names nothing of theirs, has no text.
+        assert!(!text.contains("hunter2"), "{text}");
+        let silent = block["shapes"].as_array().unwrap().iter().filter(|shape| shape["text"].is_null());
+        assert_eq!(silent.count(), 3, "{text}");
+        assert_eq!(block["gone"]["statements"], 0);
+        assert!(block["split"]["replica"].as_u64().unwrap() > 0);
+
+        let slowest = json(admin, "/v1/digests?by=max&limit=1&block=main");
+        let slowest = &slowest["blocks"][0]["shapes"];
+        assert_eq!((slowest.as_array().unwrap().len(), &slowest[0]["text"]), (1, &"SELECT sleep(?), ?".into()));
+        assert!((300.0..3000.0).contains(&slowest[0]["max_ms"].as_f64().unwrap()), "{slowest}");
+        for (question, status) in [("?by=x", "400"), ("?limit=x", "400"), ("?block=x", "404")] {
+            let url = format!("http://{admin}/v1/digests{question}");
+            assert!(curl_text(&["-o", "/dev/null", "-w", "%{http_code}", &url]).ends_with(status), "{question}");
+        }
+        let ctl = |more: &[&str]| {
+            let reach = format!("http://{admin}");
+            let told = Command::new(Ringgate::program()).args(["ctl", "--admin", &reach, "digests"]).args(more).output();
+            said_by(&told.unwrap()).unwrap()
+        };
+        let table = ctl(&["--by", "max", "--limit", "2"]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("main: ") && table.contains("pinned by: user-variables 1"), "{table}");
+        let slow = lines.iter().position(|line| line.ends_with("SELECT sleep(?), ?")).unwrap();
+        assert!(lines[slow - 1].starts_with("TIME ") && lines.len() == slow + 2, "{table}");
+        let whole = ctl(&["--full", "--limit", "2000", "main"]);
+        assert!(whole.contains("(no server has understood it)") && !whole.contains("hunter2"), "{whole}");
+    }
+
+    fn prepared_statements_are_shown_by_their_text(engine) {
+        let admin = address();
+        let door = Door::start(engine, &format!("[admin]\nlisten = [\"{admin}\"]"));
+        sysbench(&door, "oltp_point_select", &["--time=1"], "prepare");
+        sysbench(&door, "oltp_point_select", &["--time=1"], "run");
+        let said = json(admin, "/v1/digests?by=count");
+        let first = &said["blocks"][0]["shapes"][0];
+        let is_it = |text: &str| text.starts_with("SELECT c FROM sbtest") && text.ends_with(" WHERE id = ?");
+        assert!(first["text"].as_str().is_some_and(is_it), "{said}");
+        assert!(first["statements"].as_u64().unwrap() > 10 && first["on_replica"].as_u64().unwrap() > 0, "{said}");
     }
 }

@@ -133,6 +133,8 @@ impl SqlSession {
             sent: false,
             answered: false,
             failed: false,
+            is_understood: true,
+            dialect: self.texts.dialect(),
             is_read: is_read && self.texts.transaction() == Transaction::None,
             route: reason(side == Side::Replica, why),
             verdict,

@@ -3,6 +3,7 @@
 use crate::access::Split;
 use crate::clock::Moment;
 use crate::mysql::command::Kind;
+use crate::mysql::lexer::Dialect;
 use crate::mysql::packet::Framer;
 use crate::mysql::reply::Upload;
 use crate::mysql::verdict::Verdict;
@@ -26,6 +27,10 @@ pub(super) struct Job {
     pub(super) is_read: bool,
     /// The server answered with an error.
     pub(super) failed: bool,
+    /// No server said that it is no statement, or has words in it that mean nothing there.
+    pub(super) is_understood: bool,
+    /// How its text was read.
+    pub(super) dialect: Dialect,
     /// What its text says.
     pub(super) verdict: Option<Box<Verdict>>,
     /// Where it went and why, as a number.

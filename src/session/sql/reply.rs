@@ -126,6 +126,8 @@ impl SqlSession {
                     return Ok(true);
                 }
                 job.failed = true;
+                job.is_understood =
+                    ![Code::PARSE_ERROR, Code::UNKNOWN_COLUMN].iter().any(|other| other.number == code);
                 if job.kind == Kind::StmtPrepare {
                     self.statements.failed();
                 }
@@ -165,7 +167,7 @@ impl SqlSession {
                 match job.verdict.take() {
                     Some(verdict) => {
                         let text = job.packet.get(HEADER_BYTES + 1..).unwrap_or_default();
-                        self.statements.prepared(text, *verdict, ok);
+                        self.statements.prepared((text, job.dialect), *verdict, ok);
                     }
                     None => self.statements.prepared_unseen(ok.statement),
                 }

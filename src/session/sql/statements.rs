@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::limits::{SQL_STATEMENT_BYTES_MAX, SQL_STATEMENTS_MAX};
 use crate::mysql::facts::Capabilities;
+use crate::mysql::lexer::Dialect;
 use crate::mysql::packet::{HEADER_BYTES, put};
 use crate::mysql::prepared::{Execute, LAST_PREPARED, PrepareOk, patch_statement};
 use crate::mysql::verdict::Verdict;
@@ -19,6 +20,8 @@ use super::back::Side;
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) text: Vec<u8>,
+    /// How the text was read.
+    pub(super) dialect: Dialect,
     pub(super) verdict: Verdict,
     parameters: u16,
     /// The types that were bound last.
@@ -47,7 +50,7 @@ impl Statements {
     }
 
     /// The primary prepared this.
-    pub(super) fn prepared(&mut self, text: &[u8], verdict: Verdict, ok: PrepareOk) {
+    pub(super) fn prepared(&mut self, (text, dialect): (&[u8], Dialect), verdict: Verdict, ok: PrepareOk) {
         self.count += 1;
         self.last = ok.statement;
         if self.known.len() >= SQL_STATEMENTS_MAX || text.len() > SQL_STATEMENT_BYTES_MAX {
@@ -55,6 +58,7 @@ impl Statements {
         }
         let statement = Statement {
             text: text.to_vec(),
+            dialect,
             verdict,
             parameters: ok.parameters,
             types: Vec::new(),
