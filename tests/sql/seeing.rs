@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::both_engines;
-use crate::common::{Authority, Ringgate, address, curl_text, eventually, program};
+use crate::common::{Authority, Browser, Ringgate, address, curl_text, eventually, program};
 use crate::door::{Door, mariadb, said as said_by};
 use crate::drivers::sysbench;
 
@@ -190,6 +190,13 @@ both_engines! {
         assert!(lines[slow - 1].starts_with("TIME ") && lines.len() == slow + 2, "{table}");
         let whole = ctl(&["--full", "--limit", "2000", "main"]);
         assert!(whole.contains("(no server has understood it)") && !whole.contains("hunter2"), "{whole}");
+
+        let mut browser = Browser::start();
+        browser.open(&format!("http://{admin}/"));
+        browser.until("[...document.querySelectorAll('.shape code')].some((e) => e.textContent === 'SELECT sleep(?), ?')");
+        browser.click("#by button:nth-child(2)");
+        browser.until("document.querySelector('.shape code').textContent === 'INSERT INTO t VALUES (?)'");
+        assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
     }
 
     fn prepared_statements_are_shown_by_their_text(engine) {
