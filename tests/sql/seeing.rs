@@ -138,6 +138,7 @@ both_engines! {
             door.sql(&format!("SELECT b FROM t WHERE a = {a}; SELECT  b from t where a={a} /* hunter2 */"));
         }
         door.sql("SELECT SLEEP(0.3), 'hunter2'");
+        door.sql(&format!("SELECT LENGTH('hunter2{}')", "x".repeat(20_000)));
         door.sql(
             "CREATE USER 'eve'@'10.1.2.3' IDENTIFIED BY 'hunter2'; SET PASSWORD FOR 'eve'@'10.1.2.3' = PASSWORD('hunter2');
              ALTER USER 'eve'@'10.1.2.3' IDENTIFIED BY \"hunter2\"; SET sql_mode='ANSI_QUOTES';
@@ -162,6 +163,7 @@ both_engines! {
         assert_eq!(shape("ALTER user ? @? IDENTIFIED BY ?")["statements"], 2);
         shape("SET password FOR ? @? = password(?)");
         shape("SELECT a FROM t WHERE b = ?");
+        shape("(statements over 16 KiB)");
         let text = said.to_string();
         // What servers could not read, or what names nothing of theirs, has no text.
         assert!(!text.contains("hunter2"), "{text}");
