@@ -148,7 +148,11 @@ fn compare_sql(options: &Options) -> Outcome<bool> {
     let [proxy, load, ..] = cores[..] else {
         return Err("two cores are needed: one for the proxy, one for load and servers".to_owned());
     };
-    tell("taskset", &["-apc", &load.to_string(), &std::process::id().to_string()])?;
+    let own = std::process::id().to_string();
+    tell("taskset", &["-apc", &load.to_string(), &own])?;
+    if options.priority {
+        tell("renice", &["-n", "-15", "-p", &own])?;
+    }
     let preferred = if options.priority { Some(Preferred::start()?) } else { None };
     sample::make_folder(&options.out)?;
     let done = sql::compare(sql::Wanted {
