@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ringgate::access::{Access, Block, Steps, Tls};
+use ringgate::access::{Access, Block, Split, Steps, Tls};
 use ringgate::balance::{Balancer, Key, Pick};
 use ringgate::clock::Moment;
 use ringgate::close::Close;
@@ -102,6 +102,7 @@ fn count(criterion: &mut Criterion) {
         retries: 0,
         reused: true,
         tls: Tls::None,
+        split: Split::default(),
         line: Vec::new(),
     };
     let mut turn = 0;

@@ -1,12 +1,16 @@
-//! What it costs to judge a statement: tokens, verdict and digest in one pass.
+//! What it costs to judge a statement: tokens, verdict and digest in one pass; and to count it by its digest.
 //!
 //! `cargo bench --bench sql` prints nanoseconds. For instructions: build with `--profile profiling`, run the binary under
 //! `valgrind --tool=callgrind --toggle-collect='*classify*'` with `--bench --profile-time 1 NAME`.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringgate::limits::SQL_DIGEST_BYTES_MAX;
+use ringgate::meters::digests::{Digests, Ran};
 use ringgate::mysql::classify::classify;
+use ringgate::mysql::digest;
 use ringgate::mysql::lexer::Dialect;
 use ringgate::route::split::{Reads, SessionState, decide};
 
@@ -45,5 +49,42 @@ fn judge(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, judge);
+/// What it costs to count a statement by its shape: one that is known, and one that another must go for.
+fn count(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("shapes");
+    let text = statements()[0].1.clone().into_bytes();
+    let ran = |digest: u64| Ran {
+        digest,
+        time: Duration::from_micros(150),
+        bytes_out: 300,
+        failed: false,
+        on_replica: true,
+        is_understood: true,
+    };
+    let shape = |out: &mut Vec<u8>| digest::write(&text, DIALECT, out, SQL_DIGEST_BYTES_MAX);
+    let mut digests = Digests::default();
+    let mut turn = 0u64;
+    group.bench_function("known", |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            digests.note("main", &ran(black_box(turn % 300).wrapping_mul(0x9e37_79b9_7f4a_7c15)), shape);
+        });
+    });
+    group.bench_function("new_when_full", |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            digests.note("main", &ran(black_box(turn).wrapping_mul(0x9e37_79b9_7f4a_7c15)), shape);
+        });
+    });
+    group.bench_function("text", |bencher| {
+        let mut out = Vec::new();
+        bencher.iter(|| {
+            out.clear();
+            shape(black_box(&mut out));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, judge, count);
 criterion_main!(benches);

@@ -64,6 +64,42 @@ impl Steps {
     }
 }
 
+/// What became of a read's wait at a replica for what it must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The replica had it in time.
+    Reached,
+    /// It did not.
+    TimedOut,
+    /// The replica's connection was lost meanwhile, or the client left.
+    Lost,
+}
+
+impl Wait {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Reached, Self::TimedOut, Self::Lost];
+
+    /// The word for metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What splitting reads from writes did with an SQL statement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// What kept its session on its connections when it came: a bit for each pin.
+    pub pins: u16,
+    /// A replica's fence held it back.
+    pub fenced: bool,
+    /// It waited at a replica.
+    pub wait: Option<Wait>,
+}
+
 /// An exchange that is over.
 #[derive(Debug)]
 pub struct Access {
@@ -91,6 +127,8 @@ pub struct Access {
     pub reused: bool,
     /// TLS with the client.
     pub tls: Tls,
+    /// What was done with an SQL statement.
+    pub split: Split,
     /// The part of the log's line that was known when the request came; empty when there is no line.
     pub line: Vec<u8>,
 }

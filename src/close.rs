@@ -70,6 +70,7 @@ closes! {
     TlsBroken,          "tls_broken",          None,      Client,   false, "the client's TLS stream was damaged";
     ProxyHeader,        "proxy_header",        None,      Client,   false, "the PROXY protocol header is missing, malformed or not from a trusted source";
     SqlDenied,          "sql_denied",          None,      Client,   false, "an SQL client was not let in";
+    SqlStateLost,       "sql_state_lost",      None,      Server,   false, "a server connection was lost that alone knew something of an SQL session";
     TooManyFromClient,  "too_many_from_client",Some(429), Client,   false, "the client's address has too many connections";
     ServerRefused,      "server_refused",      Some(502), Server,   true,  "the server refused the connection or could not be reached";
     ServerConnectTimeout,"server_connect_timeout",Some(504),Server, true,  "the connection to the server did not stand in time";

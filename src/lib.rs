@@ -66,7 +66,8 @@
 //! state of servers and the [`meters`] are shared with the edition before, sessions go over when their exchange allows
 //! it ([`session::moves`]), and those on what was removed end in an orderly way. Everything that can fail is done before an
 //! edition is published. In the other direction a finished exchange leaves an [`access::Access`], which becomes numbers
-//! and, if wanted, a line of the log.
+//! and, if wanted, a line of the log. What shapes SQL statements have each worker keeps for itself ([`meters::digests`]), and
+//! tells when it is asked.
 //!
 //! # Who may import whom
 //!

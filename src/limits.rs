@@ -360,6 +360,10 @@ pub const SQL_SETTLE_TIME: Duration = Duration::from_secs(1);
 pub const SQL_NAMES_MAX: usize = 4;
 /// Bytes of the shape of a statement as text. A longer one ends in `...`.
 pub const SQL_DIGEST_BYTES_MAX: usize = 1024;
+/// Shapes of statements of an `[sql]` block that a worker remembers. With more, those that took the least time go.
+pub const SQL_DIGESTS_MAX: usize = 512;
+/// Shapes of statements that the admin interface shows of a block at most.
+pub const SQL_DIGESTS_SHOWN_MAX: usize = 2000;
 /// Named locks, temporary tables, and statements prepared by text that a session remembers by name, each. More pin the
 /// session to the primary until it is reset.
 pub const SQL_SESSION_NAMES_MAX: usize = 32;

@@ -4,6 +4,11 @@
 //! It owns one row of cells per thing and worker. Always true: a row is written by its worker alone, without a bus lock; a
 //! thing that the next configuration has too keeps its rows, so that sums never go down; nothing is allocated while serving.
 
+pub mod digests;
+mod splits;
+
+pub use splits::{SplitSums, Splits};
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -281,6 +286,7 @@ pub struct Meters {
     reasons: Vec<Vec<Arc<Meter>>>,
     tcp: Vec<Arc<Meter>>,
     sql: Vec<Arc<Meter>>,
+    splits: Vec<Arc<Splits>>,
     pools: Vec<Arc<Meter>>,
     servers: Vec<Arc<Meter>>,
     listeners: Vec<Arc<Connections>>,
@@ -318,6 +324,8 @@ impl Meters {
             });
             carried((0..REASONS).collect(), before, || Meter::new(workers, 0))
         };
+        let sql_names = |config: &Config| config.sql.iter().map(|one| one.name.clone()).collect();
+        let splits = before.map(|(config, meters)| (sql_names(config), &meters.splits));
         let doors = before.map(|(config, meters)| (listener_names(config), &meters.listeners));
         let connections = || Connections((0..workers).map(|_| Default::default()).collect());
         Self {
@@ -326,7 +334,8 @@ impl Meters {
             routes: (0..config.http.len()).map(routes).collect(),
             route_names: (0..config.http.len()).map(|at| route_names(config, at)).collect(),
             reasons: (0..config.sql.len()).map(reasons).collect(),
-            sql: list(|config| config.sql.iter().map(|one| one.name.clone()).collect(), |one| &one.sql, 2),
+            sql: list(sql_names, |one| &one.sql, 2),
+            splits: carried(sql_names(config), splits, || Splits::new(workers)),
             tcp: list(|config| config.tcp.iter().map(|one| one.name.clone()).collect(), |one| &one.tcp, 2),
             pools: list(
                 |config| config.pools.iter().map(|one| one.name.clone()).collect(),
@@ -352,7 +361,8 @@ impl Meters {
             }
             Block::Tcp(id) => self.tcp[id.index()].note(worker, access, &times, failed),
             Block::Sql(id) => {
-                // Without one it is no statement, but a login that failed.
+                self.splits[id.index()].note(worker, access);
+                // Without one it is no statement, but the end of a connection.
                 if let Some(reason) = access.route {
                     self.sql[id.index()].note(worker, access, &times, failed);
                     self.reasons[id.index()][reason as usize].note(worker, access, &times, failed);
@@ -392,6 +402,11 @@ impl Meters {
     pub fn reasons(&self, id: SqlId) -> impl Iterator<Item = (&'static str, Rule, &Meter)> {
         let all = (0u32..).zip(&self.reasons[id.index()]);
         all.filter_map(|(at, meter)| reason_of(at).map(|(target, rule)| (target, rule, &**meter)))
+    }
+
+    /// What splitting did with the statements of an `[sql]` block.
+    pub fn splits(&self, id: SqlId) -> &Splits {
+        &self.splits[id.index()]
     }
 
     /// The routes of an `[http]` block, in their order.

@@ -274,7 +274,7 @@ fn it_fits_phones_and_desktops() {
         assert_eq!(browser.run(&longest), json!([]), "{name}: the longest values are cut");
         // What a finger must hit is large enough.
         if width < 600 {
-            let low = "[...document.querySelectorAll('.choice button')].some((e) => e.getBoundingClientRect().height < 32)";
+            let low = "[...document.querySelectorAll('.row .choice button')].some((e) => e.getBoundingClientRect().height < 32)";
             assert_eq!(browser.run(low), json!(false), "{name}");
         }
         browser.picture(name);
@@ -358,5 +358,81 @@ fn every_state_has_its_word_and_every_past_its_curve() {
         "[...document.querySelectorAll('.days')].map((days) => days.textContent + ' ' + days.dataset.tone)";
     let expected = ["90 days left ", "14 days left ", "13 days left warn", "1 day left bad", "expired bad"];
     assert_eq!(browser.run(shown), json!(expected));
+    assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
+}
+
+/// Shapes of statements as a busy door has them, on a desk and on a phone.
+#[test]
+fn statements_are_shown_by_shape() {
+    let site = Site::start("", "", "", "\"127.0.0.1:1\"");
+    let mut browser = Browser::start();
+    browser.open(&site.url());
+    browser.until("document.getElementById('pulse').textContent === 'live'");
+    assert_eq!(browser.run("document.getElementById('sql').hidden"), true, "there is no SQL here");
+    browser.run("(clearTimeout(timer), window.turn = () => {}, 1)");
+    let columns: Vec<String> = (0..60).map(|at| format!("orders.column_{at}")).collect();
+    let texts = [
+        "SELECT c FROM sbtest1 WHERE id = ?".to_owned(),
+        format!(
+            "SELECT {} FROM orders JOIN customers ON customers.id = orders.customer_id WHERE orders.state IN (?)",
+            columns.join(", ")
+        ),
+        "INSERT INTO t(a, b) VALUES (?) -- <b>".to_owned(),
+        "UPDATE sbtest1 SET k = k + ? WHERE id = ?".to_owned(),
+    ];
+    let shape = |at: usize, text: Option<&String>| {
+        json!({
+            "digest": format!("{at:016x}"), "text": text, "statements": 1_234_567_u64 >> (2 * at), "errors": if at == 2 { 17 } else { 0 },
+            "on_replica": if at < 2 { 1_000_000_u64 >> (2 * at) } else { 0 }, "bytes_out": 123_456_789_u64, "share": 0.62 / (at + 1) as f64,
+            "time_ms": 1e6, "mean_ms": 0.187, "max_ms": 1870.5 / (at + 1) as f64,
+        })
+    };
+    let mut shapes: Vec<Value> = texts.iter().enumerate().map(|(at, text)| shape(at, Some(text))).collect();
+    shapes.push(shape(4, None));
+    let split = json!({
+        "primary": 400_000, "replica": 1_200_000, "fenced": 3, "denied": 2, "state_lost": 1,
+        "waits": { "reached": 812, "timed_out": 4, "lost": 0 }, "pinned": { "transaction": 70_123, "temporary-tables": 12 },
+    });
+    let block = json!({
+        "block": "main", "statements": 1_600_000, "on_replica": 1_200_000, "shapes": shapes, "known": 512, "split": split,
+        "gone": { "statements": 16_000 },
+    });
+    browser.run(&format!("takeShapes({{ blocks: [{block}] }})"));
+    for (name, width, height, dark) in [
+        ("shapes", 1280, 1000, false),
+        ("shapes-phone", 390, 1500, false),
+        ("shapes-phone-dark", 360, 1500, true),
+    ] {
+        browser.size(width, height);
+        browser.dark(dark);
+        browser.run("document.getElementById('sql').scrollIntoView()");
+        let wide = "document.documentElement.scrollWidth > innerWidth";
+        assert_eq!(browser.run(wide), json!(false), "{name} is wider than the window");
+        let cut = "[...document.querySelectorAll('.shape .value')].filter((e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0).map((e) => e.textContent)";
+        assert_eq!(browser.run(cut), json!([]), "{name}: numbers that are cut");
+        let low =
+            "[...document.querySelectorAll('#by button')].some((e) => e.getBoundingClientRect().height < 32)";
+        assert!(width > 600 || browser.run(low) == json!(false), "{name}: what a finger must hit");
+        browser.picture(name);
+    }
+    let text = browser.text();
+    for words in [
+        "1.6M statements · 75 % at replicas · 3 fenced · waits: reached 812, timed out 4 · pinned: transaction 70,123, temporary tables 12 · 2 not let in · lost their state: 1 · 1.0 % of other shapes",
+        "VALUES (?) -- <b>",
+        "(no server has understood it)",
+        "62 %",
+        "0.19 ms",
+        "1.87 s",
+        "1.2M",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    // A long one opens, and stays open when new numbers come.
+    let height = "document.querySelector('[data-digest$=\"1\"]').getBoundingClientRect().height";
+    let before = browser.run(height).as_f64().unwrap();
+    browser.click("[data-digest$=\"1\"] summary");
+    browser.until("document.querySelector('[data-digest$=\"1\"] details').open");
+    browser.run(&format!("takeShapes({{ blocks: [{block}, {block}] }})"));
+    assert!(browser.run(height).as_f64().unwrap() > before + 100.0);
     assert!(browser.complaints().is_empty(), "{:#?}", browser.complaints());
 }

@@ -28,6 +28,8 @@ mod kill;
 mod login;
 #[path = "sql/pooling.rs"]
 mod pooling;
+#[path = "sql/seeing.rs"]
+mod seeing;
 #[path = "sql/split.rs"]
 mod split;
 #[path = "sql/table.rs"]

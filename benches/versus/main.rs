@@ -19,6 +19,7 @@ mod programs;
 mod report;
 mod sample;
 mod scenario;
+mod sql;
 mod tls_load;
 
 use std::fs;
@@ -49,6 +50,10 @@ struct Options {
     /// Only these scenarios (names with commas between them).
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// SQL instead of HTTP: MariaDB directly, through HAProxy in TCP mode, and through ringgate (sql-point, sql-point-ps,
+    /// sql-rw, sql-rw-ps, sql-large, sql-idle).
+    #[arg(long)]
+    sql: bool,
     /// Only these proxies.
     #[arg(long, value_delimiter = ',', default_values = ["haproxy", "nginx", "ringgate"],
           value_parser = ["haproxy", "nginx", "ringgate"])]
@@ -95,6 +100,9 @@ fn main() -> ExitCode {
 
 /// Runs everything. False when a run failed.
 fn compare(options: &Options) -> Outcome<bool> {
+    if options.sql {
+        return compare_sql(options);
+    }
     let scenarios = scenario::select(&options.only)?;
     let proxies: Vec<Proxy> = [Proxy::Haproxy, Proxy::Nginx, Proxy::Ringgate]
         .into_iter()
@@ -124,6 +132,40 @@ fn compare(options: &Options) -> Outcome<bool> {
     drop(origin);
     drop(preferred);
     finish(&report, &scenarios, &options.out)
+}
+
+/// The same for SQL.
+fn compare_sql(options: &Options) -> Outcome<bool> {
+    let mut ringgate = PathBuf::from(env!("CARGO_BIN_EXE_ringgate"));
+    if std::env::var_os("RINGGATE").is_some() {
+        ringgate = programs::find("RINGGATE", "ringgate")?;
+    }
+    let folder = tempfile::Builder::new().prefix("versus-").tempdir();
+    let folder = folder.map_err(|error| format!("no temporary folder: {error}"))?;
+    check_files_limit()?;
+    programs::end_all_on_signals(folder.path())?;
+    let cores = measure::cores_allowed();
+    let [proxy, load, ..] = cores[..] else {
+        return Err("two cores are needed: one for the proxy, one for load and servers".to_owned());
+    };
+    let own = std::process::id().to_string();
+    tell("taskset", &["-apc", &load.to_string(), &own])?;
+    if options.priority {
+        tell("renice", &["-n", "-15", "-p", &own])?;
+    }
+    let preferred = if options.priority { Some(Preferred::start()?) } else { None };
+    sample::make_folder(&options.out)?;
+    let done = sql::compare(sql::Wanted {
+        rounds: options.rounds,
+        seconds: options.seconds,
+        only: &options.only,
+        ringgate,
+        cores: [proxy, load],
+        folder: folder.path(),
+        out: &options.out,
+    });
+    drop(preferred);
+    done
 }
 
 /// The proxies of one scenario, beginning with another one each time, so that none is always first.

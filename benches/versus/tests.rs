@@ -14,4 +14,5 @@ mod programs;
 mod report;
 mod sample;
 mod scenario;
+mod sql;
 mod tls_load;

@@ -9,6 +9,7 @@ use ringgate::config::model::Config;
 use ringgate::counters::Counters;
 use ringgate::ids::{SessionId, WorkerId};
 use ringgate::limits::{CHAIN_CHUNKS_MAX, PAGE_BYTES, RECV_BYTES};
+use ringgate::meters::digests::Digests;
 use ringgate::net::Errno;
 use ringgate::session::conn::Conn;
 use ringgate::session::{Cx, Leg, Op};
@@ -320,6 +321,7 @@ impl Pair {
             pool: &mut self.pool,
             ops: &mut ops,
             accesses: &mut Vec::new(),
+            digests: &mut Digests::default(),
             date: "",
             chance: 0,
             draining: false,

@@ -16,6 +16,7 @@ use ringgate::counters::Counters;
 use ringgate::http::h1::head::HeadLimits;
 use ringgate::ids::{PoolId, ServerId, SessionId, WorkerId};
 use ringgate::limits::{CHAIN_CHUNKS_MAX, RECV_BYTES, SERVER_IDLE_FRESH_TIME, STARVED_PAGES_MIN};
+use ringgate::meters::digests::Digests;
 use ringgate::net::{Ends, Errno};
 use ringgate::session::conn::Conn;
 use ringgate::session::{Cx, Event, Leg, Op, Reuse, Session};
@@ -123,6 +124,7 @@ pub struct Worker<'c> {
     hoard: Vec<Page>,
     /// Records of what the last event ended.
     accesses: Vec<Access>,
+    digests: Digests,
     chance: u64,
     /// Somebody talked nonsense: marks prove nothing any more.
     pub is_muddy: bool,
@@ -148,6 +150,7 @@ impl<'c> Worker<'c> {
             mail: VecDeque::new(),
             hoard: Vec::new(),
             accesses: Vec::new(),
+            digests: Digests::default(),
             chance,
             is_muddy: false,
             lengths: HashMap::new(),
@@ -216,6 +219,7 @@ impl<'c> Worker<'c> {
             pool: &mut self.pool,
             ops,
             accesses: &mut self.accesses,
+            digests: &mut self.digests,
             date: "Sun, 06 Nov 1994 08:49:37 GMT",
             chance: self.chance,
             draining: self.draining,

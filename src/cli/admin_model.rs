@@ -4,6 +4,8 @@
 //! empty, a measurement that is missing is `None`; fields that are not known are ignored, so that a newer or older process
 //! can be asked too.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// An error of the interface.
@@ -162,6 +164,61 @@ pub(super) struct Session {
     pub(super) server: Option<String>,
     pub(super) bytes_in: Option<u64>,
     pub(super) bytes_out: Option<u64>,
+}
+
+/// `/v1/digests`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Digests {
+    pub(super) blocks: Vec<Shapes>,
+}
+
+/// The shapes of an `[sql]` block's statements.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Shapes {
+    pub(super) block: String,
+    pub(super) statements: u64,
+    pub(super) known: u64,
+    pub(super) gone: Gone,
+    pub(super) split: Split,
+    pub(super) shapes: Vec<Shape>,
+}
+
+/// Statements whose shapes found no place.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Gone {
+    pub(super) statements: u64,
+}
+
+/// What splitting did.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Split {
+    pub(super) primary: u64,
+    pub(super) replica: u64,
+    pub(super) fenced: u64,
+    pub(super) denied: u64,
+    pub(super) state_lost: u64,
+    pub(super) waits: BTreeMap<String, u64>,
+    pub(super) pinned: BTreeMap<String, u64>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Shape {
+    pub(super) digest: String,
+    /// None while no server has understood it.
+    pub(super) text: Option<String>,
+    pub(super) statements: u64,
+    pub(super) errors: u64,
+    pub(super) on_replica: u64,
+    pub(super) bytes_out: u64,
+    pub(super) share: f64,
+    pub(super) mean_ms: Option<f64>,
+    pub(super) max_ms: Option<f64>,
 }
 
 /// One of `/v1/certs`.

@@ -14,7 +14,9 @@ use serde_json::json;
 
 use super::admin_address::Reach;
 use super::admin_client::{Client, Trouble, segment};
-use super::admin_model::{Certificate, Difference, Explained, Listener, Refusal, Reloaded, Servers, Session};
+use super::admin_model::{
+    Certificate, Difference, Digests, Explained, Listener, Refusal, Reloaded, Servers, Session,
+};
 use super::{complain, say};
 use crate::config;
 use crate::tell::url::Url;
@@ -29,6 +31,7 @@ Examples:
   ringgate ctl drain web/10.0.0.11:80   no new requests to it; those in progress are finished
   ringgate ctl weight web/b 20          another share, until the file says otherwise
   ringgate ctl reload                   the file is checked whole and applied, or nothing changes
+  ringgate ctl digests --by max         SQL statements by shape, the slowest first
   ringgate ctl explain --url https://www.example.org/api/x
 
 SERVER is POOL/NAME, or a name or address that only one pool has.
@@ -92,6 +95,20 @@ enum Order {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
+    /// Shapes of SQL statements: which come often, take long, or fail
+    Digests {
+        /// Only this [sql] block
+        block: Option<String>,
+        /// What comes first
+        #[arg(long, value_enum, default_value_t = By::Time)]
+        by: By,
+        /// How many of each block at most
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=2000))]
+        limit: u16,
+        /// Print long statements whole
+        #[arg(long)]
+        full: bool,
+    },
     /// Certificates and how long they are valid
     Certs,
     /// What listens where
@@ -137,6 +154,30 @@ struct Add {
     /// Only used when no other server of the pool can be
     #[arg(long)]
     backup: bool,
+}
+
+/// The orders of statements.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    /// What took the most time altogether
+    Time,
+    /// What came most often
+    Count,
+    /// Of what one took longest
+    Max,
+    /// What failed most often
+    Errors,
+}
+
+impl By {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Count => "count",
+            Self::Max => "max",
+            Self::Errors => "errors",
+        }
+    }
 }
 
 /// The words of a server's administrative state.
@@ -198,6 +239,11 @@ impl Teller<'_> {
             Order::Remove { server } => self.remove(server),
             Order::Sessions { limit } => {
                 self.show(&format!("/v1/sessions?limit={limit}"), |all: &Vec<Session>| tables::sessions(all))
+            }
+            Order::Digests { block, by, limit, full } => {
+                let mut target = format!("/v1/digests?by={}&limit={limit}", by.word());
+                block.iter().for_each(|block| target += &format!("&block={}", segment(block)));
+                self.show(&target, |all: &Digests| tables::digests(all, *full))
             }
             Order::Certs => self.show("/v1/certs", |all: &Vec<Certificate>| tables::certificates(all)),
             Order::Listeners => self.show("/v1/listeners", |all: &Vec<Listener>| tables::listeners(all)),

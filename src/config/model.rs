@@ -136,6 +136,15 @@ impl Config {
             Serves::Sql(id) => Block::Sql(&self.sql[id.index()]),
         }
     }
+
+    /// What there is to say about the certificates of all blocks, with the names of their blocks.
+    pub fn certificates(&self) -> impl Iterator<Item = (&str, &Description)> {
+        let http = self.http.iter().map(|block| (&block.name, &block.certificates));
+        let tcp = self.tcp.iter().map(|block| (&block.name, &block.certificates));
+        let sql = self.sql.iter().map(|block| (&block.name, &block.certificates));
+        let all = http.chain(tcp).chain(sql);
+        all.flat_map(|(name, list)| list.iter().map(move |one| (name.as_str(), one)))
+    }
 }
 
 /// An `[http.NAME]` block.

@@ -13,6 +13,7 @@
 //! | `POST /v1/pools/P/servers` | `{"address": ..., "name", "weight", "backup"}`: adds a server |
 //! | `DELETE /v1/pools/P/servers/S` | removes a server |
 //! | `GET /v1/sessions[?limit=N]` | connections, the oldest first |
+//! | `GET /v1/digests[?by=time\|count\|max\|errors][&block=B][&limit=N]` | shapes of SQL statements, by block |
 //! | `GET /v1/certs` | certificates |
 //! | `GET /v1/diff` | where the process and the file disagree |
 //! | `POST /v1/reload` | loads the file again |
@@ -31,15 +32,15 @@ use hyper::body::Bytes;
 use hyper::{Method, Response, Uri};
 use serde_json::{Value, json};
 
-use super::dashboard;
 use super::live::Refusal;
 use super::metrics;
 use super::state::{ReloadError, State};
 use super::views;
+use super::{dashboard, digests};
 use crate::balance::Admin;
 use crate::config::model::{Config, Server};
 use crate::config::{self};
-use crate::limits::{SERVER_NAME_BYTES_MAX, SESSIONS_LISTED_MAX};
+use crate::limits::{SERVER_NAME_BYTES_MAX, SESSIONS_LISTED_MAX, SQL_DIGESTS_SHOWN_MAX};
 use crate::net::Address;
 use crate::tell::explain;
 use crate::tell::url::Url;
@@ -113,6 +114,7 @@ pub(super) async fn answer(method: &Method, uri: &Uri, body: &[u8], state: &Rc<S
         ["v1", "listeners"] if get => Answer::json(&views::listeners(state)),
         ["v1", "servers"] if get => Answer::json(&views::servers(state, query(uri, "history").is_some())),
         ["v1", "sessions"] if get => sessions(uri, state).await,
+        ["v1", "digests"] if get => digests(uri, state).await,
         ["v1", "certs"] if get => Answer::json(&views::certs(&state.file())),
         ["v1", "diff"] if get => Answer::json(&views::differences(&state.differences())),
         ["v1", "reload"] if *method == Method::POST => reload(state).await,
@@ -139,6 +141,7 @@ fn unknown(method: &Method, parts: &[&str]) -> Answer {
                     | "listeners"
                     | "servers"
                     | "sessions"
+                    | "digests"
                     | "certs"
                     | "diff"
                     | "reload"
@@ -162,6 +165,25 @@ async fn sessions(uri: &Uri, state: &State) -> Answer {
         Some(_) => return Answer::error(400, "limit is not a number up to 10000", "write ?limit=100"),
     };
     Answer::json(&views::sessions(state, limit).await)
+}
+
+async fn digests(uri: &Uri, state: &State) -> Answer {
+    let Some(by) = digests::By::of_word(query(uri, "by").unwrap_or("time")) else {
+        return Answer::error(400, "by is none of the orders", "write ?by=time, count, max or errors");
+    };
+    let limit = match query(uri, "limit").map(|text| text.parse::<usize>()) {
+        None => 100,
+        Some(Ok(limit)) if limit <= SQL_DIGESTS_SHOWN_MAX => limit,
+        Some(_) => return Answer::error(400, "limit is not a number up to 2000", "write ?limit=100"),
+    };
+    let block = query(uri, "block").map(decode);
+    let sql = &state.shared.edition().config.sql;
+    if let Some(name) = block.as_deref().filter(|name| sql.iter().all(|block| block.name != *name)) {
+        let known: Vec<&str> = sql.iter().map(|block| block.name.as_str()).collect();
+        let advice = format!("[sql] blocks are {}", known.join(", "));
+        return Answer::error(404, &format!("there is no [sql] block \"{name}\""), &advice);
+    }
+    Answer::json(&digests::view(state, block.as_deref(), by, limit).await)
 }
 
 async fn reload(state: &Rc<State>) -> Answer {

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::state::State;
+use crate::access::Wait;
 use crate::balance::ServerView;
 use crate::clock;
 use crate::close::{Blame, Close};
@@ -15,7 +16,8 @@ use crate::cluster::Role;
 use crate::config::model::{Block, Config};
 use crate::counters::Count;
 use crate::ids::{HttpId, ListenerId, PoolId, SqlId, TcpId, WorkerId};
-use crate::meters::{BOUNDS, CLASSES, Meter, Spread, Step, Sums, route_names};
+use crate::meters::{BOUNDS, CLASSES, Meter, SplitSums, Spread, Step, Sums, route_names};
+use crate::route::split::Pin;
 use crate::worker::edition::Edition;
 
 /// Of the answer.
@@ -169,13 +171,9 @@ fn resident_pages(statm: String) -> Option<u64> {
 fn certificates(text: &mut Text, config: &Config) {
     let about = "when a certificate ends";
     text.family("ringgate_certificate_expires_timestamp_seconds", "gauge", about);
-    let http = config.http.iter().map(|block| (&block.name, &block.certificates));
-    let tcp = config.tcp.iter().map(|block| (&block.name, &block.certificates));
-    for (block, certificates) in http.chain(tcp) {
-        for one in certificates {
-            let file = one.file.display().to_string();
-            text.sample("", &[("block", block), ("file", &file)], unix_seconds(one.not_after));
-        }
+    for (block, one) in config.certificates() {
+        let file = one.file.display().to_string();
+        text.sample("", &[("block", block), ("file", &file)], unix_seconds(one.not_after));
     }
 }
 
@@ -402,6 +400,7 @@ fn sql(text: &mut Text, state: &State, edition: &Edition) {
     let about = "from a statement's last byte to the last of its answer";
     text.family("ringgate_sql_statement_duration_seconds", "histogram", about);
     rows.iter().for_each(|(labels, meter)| text.histogram(labels, &meter.spread(Step::Total)));
+    split(text, edition);
     text.family("ringgate_sql_role", "gauge", "1 for the role that a server of an [sql] block has");
     for ([block, server], member) in members() {
         for role in [Role::Primary, Role::Replica, Role::Unknown] {
@@ -427,6 +426,37 @@ fn sql(text: &mut Text, state: &State, edition: &Edition) {
     views().for_each(|(labels, view)| text.sample("", &labels, u8::from(view.is_double)));
     text.family("ringgate_sql_accounts", "gauge", "accounts that are known");
     views().for_each(|(labels, view)| text.sample("", &labels, view.accounts));
+}
+
+/// What splitting did with statements.
+fn split(text: &mut Text, edition: &Edition) {
+    let list: Vec<(&str, SplitSums)> = (0u32..)
+        .zip(&edition.config.sql)
+        .map(|(at, block)| (block.name.as_str(), edition.meters.splits(SqlId(at)).sums()))
+        .collect();
+    let mut single = |name, about, value: fn(&SplitSums) -> u64| {
+        text.family(name, "counter", about);
+        list.iter().for_each(|(block, sums)| text.sample("", &[("block", block)], value(sums)));
+    };
+    let about = "statements that a replica refused to write, and that ran on the primary";
+    single("ringgate_sql_fenced_total", about, |sums| sums.fenced);
+    single("ringgate_sql_denied_total", "clients that were not let in", |sums| sums.denied);
+    let about = "sessions that ended because a connection was lost that alone knew something of them";
+    single("ringgate_sql_state_lost_total", about, |sums| sums.lost);
+    let about = "reads that waited at a replica for what they must see";
+    text.family("ringgate_sql_waits_total", "counter", about);
+    for (block, sums) in &list {
+        for (wait, count) in Wait::ALL.iter().zip(sums.waits) {
+            text.sample("", &[("block", block), ("result", wait.word())], count);
+        }
+    }
+    let about = "statements that came while something kept their session on its connections, by what";
+    text.family("ringgate_sql_pinned_total", "counter", about);
+    for (block, sums) in &list {
+        for (pin, count) in Pin::ALL.iter().zip(sums.pins).filter(|(_, count)| *count > 0) {
+            text.sample("", &[("block", block), ("cause", pin.word())], count);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod admin;
 mod api;
 pub mod checks;
 mod dashboard;
+mod digests;
 mod handover;
 mod live;
 pub mod logs;

@@ -441,9 +441,8 @@ fn stamps(config: &Config) -> Stamps {
         let about = std::fs::metadata(path).ok()?;
         Some(Stamp { file: (about.dev(), about.ino()), changed: (about.ctime(), about.ctime_nsec()) })
     };
-    let http = config.http.iter().flat_map(|block| &block.certificates);
-    let certificates = http.chain(config.tcp.iter().flat_map(|block| &block.certificates));
-    let found = certificates.flat_map(|one| key_files(&one.file).into_iter().chain([one.file.clone()]));
+    let files = config.certificates().map(|(_, one)| &one.file);
+    let found = files.flat_map(|file| key_files(file).into_iter().chain([file.clone()]));
     config.files.read.iter().cloned().chain(found).map(|path| (path.clone(), stamp(&path))).collect()
 }
 
@@ -472,6 +471,10 @@ fn keep_tickets(old: &Config, new: &mut Config) {
     }
     for block in &mut new.tcp {
         let before = old.tcp.iter().find(|other| other.name == block.name);
+        kept(before.and_then(|block| block.tls.as_ref()), &mut block.tls);
+    }
+    for block in &mut new.sql {
+        let before = old.sql.iter().find(|other| other.name == block.name);
         kept(before.and_then(|block| block.tls.as_ref()), &mut block.tls);
     }
 }
@@ -524,6 +527,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
     compare("listener", listeners(old), listeners(new));
     compare("http block", names(&old.http, |one| &one.name), names(&new.http, |one| &one.name));
     compare("tcp block", names(&old.tcp, |one| &one.name), names(&new.tcp, |one| &one.name));
+    compare("sql block", names(&old.sql, |one| &one.name), names(&new.sql, |one| &one.name));
     compare("pool", names(&old.pools, |one| &one.name), names(&new.pools, |one| &one.name));
     let log = |config: &Config| config.log.access.iter().map(|_| format!("{:?}", config.log)).collect();
     compare("log", log(old), log(new));

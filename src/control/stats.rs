@@ -14,7 +14,7 @@ use super::state::State;
 use crate::clock::{self, Moment};
 use crate::config::model::Config;
 use crate::counters::Count;
-use crate::ids::{HttpId, ListenerId, ServerId, TcpId, WorkerId};
+use crate::ids::{HttpId, ListenerId, ServerId, SqlId, TcpId, WorkerId};
 use crate::limits::{STATS_HISTORY, STATS_STEP};
 use crate::meters::{BOUNDS, Meters, Spread, Step, percentile_ms};
 use crate::net::Address;
@@ -221,6 +221,11 @@ fn whole(state: &State, config: &Config, meters: &Meters) -> Look {
     let mut look = Look { requests: 0, errors: 0, in_flight: 0, spread: Spread::default() };
     for at in (0u32..).take(config.http.len()) {
         let meter = meters.http(HttpId(at));
+        look.spread.merge(&meter.spread(Step::Total));
+        look.errors += meter.sums().failed;
+    }
+    for at in (0u32..).take(config.sql.len()) {
+        let meter = meters.sql(SqlId(at));
         look.spread.merge(&meter.spread(Step::Total));
         look.errors += meter.sums().failed;
     }

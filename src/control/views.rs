@@ -218,10 +218,7 @@ fn session(view: &SessionView) -> Value {
 
 /// Certificates of all listeners.
 pub fn certs(config: &Config) -> Value {
-    let http = config.http.iter().map(|block| (&block.name, &block.certificates));
-    let tcp = config.tcp.iter().map(|block| (&block.name, &block.certificates));
-    let all = http.chain(tcp).flat_map(|(block, list)| list.iter().map(move |one| (block, one)));
-    let view = |(block, one): (&String, &crate::tls::certs::Description)| {
+    let view = |(block, one): (&str, &crate::tls::certs::Description)| {
         json!({
             "block": block,
             "file": one.file.display().to_string(),
@@ -231,7 +228,7 @@ pub fn certs(config: &Config) -> Value {
             "days_left": days_until(one.not_after),
         })
     };
-    all.map(view).collect()
+    config.certificates().map(view).collect()
 }
 
 /// Whole days until a moment; negative when it is over.

@@ -1,7 +1,7 @@
 //! Meters: buckets, percentiles, what carries over.
 
 use super::*;
-use crate::access::Tls;
+use crate::access::{Split, Tls};
 use crate::clock::Moment;
 
 #[test]
@@ -70,6 +70,7 @@ fn access(pool: u32, server: u32, status: u16, close: Close) -> Access {
         retries: 0,
         reused: false,
         tls: Tls::None,
+        split: Split::default(),
         line: Vec::new(),
     }
 }

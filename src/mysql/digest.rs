@@ -237,10 +237,22 @@ struct Text<'a> {
     bytes_max: usize,
     before: Kind,
     last_byte: u8,
+    /// What follows may be read otherwise by the server: it is not written.
+    is_over: bool,
+}
+
+/// `$$` or `$tag$`: the beginning of a text in MySQL 9, which no session of ours reads as one.
+fn is_dollar_quote(seen: &Seen<'_>) -> bool {
+    let rest = seen.bytes.strip_prefix(b"$").filter(|_| seen.kind == Kind::Word);
+    rest.is_some_and(|rest| rest.contains(&b'$'))
 }
 
 impl Sink for Text<'_> {
     fn put(&mut self, seen: &Seen<'_>) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = matches!(seen.kind, Kind::Bad | Kind::Semicolon) || is_dollar_quote(seen);
         let first = seen.bytes.first().copied().unwrap_or(0);
         let is_close =
             matches!(seen.kind, Kind::Close | Kind::Comma | Kind::Dot | Kind::Semicolon | Kind::Name);
@@ -258,7 +270,12 @@ impl Sink for Text<'_> {
             if seen.kind == Kind::Quoted { bare(seen.bytes).unwrap_or(seen.bytes) } else { seen.bytes };
         let room = bytes.get(..self.bytes_max.saturating_sub(self.out.len())).unwrap_or(bytes);
         match (seen.word, seen.kind) {
-            (_, Kind::Bad) => self.out.extend_from_slice(b"..."),
+            (_, Kind::Semicolon) => self.out.extend_from_slice(b"; ..."),
+            _ if self.is_over => self.out.extend_from_slice(b"..."),
+            // It may be the host of an account.
+            (_, Kind::UserVariable) if matches!(bytes, [_, b'\'' | b'"', ..]) => {
+                self.out.extend_from_slice(b"@?");
+            }
             (Word::Function, Kind::Word) => self.out.extend(room.iter().map(u8::to_ascii_lowercase)),
             _ if upper => self.out.extend(room.iter().map(u8::to_ascii_uppercase)),
             _ => self.out.extend_from_slice(room),
@@ -270,13 +287,15 @@ impl Sink for Text<'_> {
     }
 }
 
-/// Writes the shape of a statement behind what is there, at most `bytes_max` bytes in all; a longer one ends in `...`.
+/// Writes the shape of a statement behind what is there, at most `bytes_max` bytes in all. `...` stands for the rest of a longer
+/// one, for what cannot be read, and for further statements: the first one may have changed how a server reads them.
 pub fn write(text: &[u8], dialect: Dialect, out: &mut Vec<u8>, bytes_max: usize) {
-    let sink = Text { out, bytes_max, before: Kind::Open, last_byte: 0 };
+    let sink = Text { out, bytes_max, before: Kind::Open, last_byte: 0, is_over: false };
     let mut normal = Normal::new(sink);
     let mut lexer = Lexer::new(text, dialect);
     while let Some(token) = lexer.next_solid()
         && normal.sink.out.len() < bytes_max
+        && !normal.sink.is_over
     {
         let bytes = token.of(text);
         let (word, folded) = if token.kind == Kind::Word { look_up(bytes) } else { (Word::Name, 0) };

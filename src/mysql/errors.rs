@@ -35,6 +35,10 @@ codes! {
     DATABASE_DENIED = 1044 b"42000";
     /// ER_ACCESS_DENIED_ERROR: wrong user or password.
     ACCESS_DENIED = 1045 b"28000";
+    /// ER_BAD_FIELD_ERROR: a column that does not exist, or a text without its quotes.
+    UNKNOWN_COLUMN = 1054 b"42S22";
+    /// ER_PARSE_ERROR: a statement that is none.
+    PARSE_ERROR = 1064 b"42000";
     /// ER_UNKNOWN_COM_ERROR: a command that is not spoken.
     UNKNOWN_COMMAND = 1047 b"08S01";
     /// ER_BAD_DB_ERROR: no such database.

@@ -46,6 +46,7 @@ use crate::config::model::{Config, Serves};
 use crate::counters::Counters;
 use crate::ids::{PoolId, ServerId, SessionId, WorkerId};
 use crate::limits::{OUTBOX_BYTES_MAX, RECV_BYTES};
+use crate::meters::digests::Digests;
 use crate::net::{Ends, Errno};
 
 use conn::Conn;
@@ -191,6 +192,8 @@ pub struct Cx<'a> {
     pub ops: &'a mut Vec<Op>,
     /// Where exchanges that are over are written down.
     pub accesses: &'a mut Vec<Access>,
+    /// What shapes the worker's SQL statements have.
+    pub digests: &'a mut Digests,
     /// The `Date` field's value (IMF-fixdate), at most a second old.
     pub date: &'a str,
     /// Random bits, new for every event.

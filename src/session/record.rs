@@ -4,7 +4,7 @@
 //! true: every request that was understood leaves exactly one record, when its exchange ends or its own answer is
 //! queued; so does every connection that ended before or within a head.
 
-use crate::access::{Access, Block, Steps, Tls};
+use crate::access::{Access, Block, Split, Steps, Tls};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::counters::Count;
@@ -58,6 +58,7 @@ impl HttpSession {
             retries: exchange.dial.retries(),
             reused: exchange.dial.last.is_some_and(|(_, reused)| reused),
             tls: tls_of(&self.front),
+            split: Split::default(),
             line: std::mem::take(&mut self.line),
         });
     }
@@ -90,6 +91,7 @@ impl HttpSession {
             retries: 0,
             reused: false,
             tls: tls_of(&self.front),
+            split: Split::default(),
             line: std::mem::take(&mut self.line),
         });
     }

@@ -3,7 +3,7 @@
 //! What goes in: events. What comes out: the bytes of each side on the other, its end too. It owns: both connections.
 //! Always true: bytes are neither looked at nor held back longer than the other side's window asks for.
 
-use crate::access::{Access, Block, Steps};
+use crate::access::{Access, Block, Split, Steps};
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::config::model::{Tcp, contains};
@@ -397,6 +397,7 @@ impl TcpSession {
             retries: dial.map_or(0, Dial::retries),
             reused: false,
             tls: tls_of(&self.front),
+            split: Split::default(),
             line: line::of_client(&self.ends, &self.front, cx),
         });
     }

@@ -167,10 +167,8 @@ pub fn server(server: &Server) -> Vec<String> {
 
 /// Each certificate once, in the order of the file.
 fn certificates(config: &Config) -> Vec<&Description> {
-    let all = config.http.iter().flat_map(|http| &http.certificates);
-    let all = all.chain(config.tcp.iter().flat_map(|tcp| &tcp.certificates));
     let mut list: Vec<&Description> = Vec::new();
-    for certificate in all {
+    for (_, certificate) in config.certificates() {
         if !list.contains(&certificate) {
             list.push(certificate);
         }

@@ -209,6 +209,7 @@ impl<I: Io> Worker<I> {
             pool: self.io.pool(),
             ops: &mut ops,
             accesses: &mut self.accesses,
+            digests: &mut self.digests,
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || door.closing.is_some(),

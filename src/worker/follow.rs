@@ -22,6 +22,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn take_edition(&mut self, edition: Arc<Edition>) {
         let before = self.editions.current();
         let servers = edition.config.servers.len();
+        self.digests.keep(&edition.config);
         self.editions.take(edition);
         self.move_listeners();
         if !self.drain.is_on() && self.open_listeners(self.editions.current()).is_err() {

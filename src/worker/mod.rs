@@ -30,6 +30,7 @@ use crate::config::model::Config;
 use crate::counters::{Count, Counters};
 use crate::ids::{ServerId, SessionId, SockId, WorkerId};
 use crate::limits::STARVED_PAGES_MIN;
+use crate::meters::digests::Digests;
 use crate::ring::{Done, Failure, Io};
 use crate::session::{Cx, Event, Leg, Op, Reuse};
 
@@ -60,6 +61,7 @@ pub struct Worker<I: Io> {
     done: Vec<Done>,
     ops: Vec<Op>,
     accesses: Vec<Access>,
+    digests: Digests,
     log: log::Lines,
     pending: VecDeque<(SessionId, Event)>,
     starved: Vec<SessionId>,
@@ -92,6 +94,7 @@ impl<I: Io> Worker<I> {
             done: Vec::new(),
             ops: Vec::new(),
             accesses: Vec::new(),
+            digests: Digests::default(),
             log: log::Lines::default(),
             pending: VecDeque::new(),
             starved: Vec::new(),
@@ -307,6 +310,7 @@ impl<I: Io> Worker<I> {
             pool: self.io.pool(),
             ops: &mut ops,
             accesses: &mut self.accesses,
+            digests: &mut self.digests,
             date: self.date.text(),
             chance: self.chance,
             draining: self.drain.is_on() || entry.retires.is_set(),
@@ -482,6 +486,7 @@ impl<I: Io> Worker<I> {
         for ask in seat.take_asks() {
             match ask {
                 Ask::Sessions(max, reply) => reply(self.views(max)),
+                Ask::Digests(reply) => reply(self.digests.tables()),
                 Ask::Doors(reply) => reply(self.copy_doors()),
             }
         }

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::close::Close;
 use crate::counters::{Count, Counters};
 use crate::ids::{PoolId, SessionId, WorkerId};
+use crate::meters::digests::Tables;
 use crate::net::Address;
 use crate::ring::Wake;
 use crate::session::About;
@@ -145,6 +146,8 @@ impl Shared {
 pub enum Ask {
     /// Its sessions, so many at most.
     Sessions(usize, Box<dyn FnOnce(Vec<SessionView>) + Send>),
+    /// What shapes its SQL statements have, by block.
+    Digests(Box<dyn FnOnce(Tables) + Send>),
     /// Second descriptors of its listening sockets.
     Doors(Box<dyn FnOnce(Vec<DoorCopy>) + Send>),
 }

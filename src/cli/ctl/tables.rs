@@ -4,7 +4,8 @@
 //! of the other side cannot steer the terminal, because [`clean`] is the last step of everything that is printed.
 
 use super::super::admin_model::{
-    Certificate, Check, Difference, Latency, Listener, Reloaded, Server, Servers, Session, Status,
+    Certificate, Check, Difference, Digests, Latency, Listener, Reloaded, Server, Servers, Session, Shape,
+    Shapes, Split, Status,
 };
 use crate::tell::summary::{days, table};
 
@@ -225,6 +226,67 @@ pub(super) fn sessions(all: &[Session]) -> String {
         ]
     });
     list(&head, rows, "no sessions")
+}
+
+/// Characters of a statement that are shown unless all are wanted.
+const STATEMENT_CHARS: usize = 100;
+
+pub(super) fn digests(all: &Digests, full: bool) -> String {
+    let text = |block: &Shapes| format!("{}\n{}", split(block, &block.split), shapes(block, full));
+    let blocks: Vec<String> = all.blocks.iter().map(text).collect();
+    if blocks.is_empty() { "no [sql] block".into() } else { blocks.join("\n") }
+}
+
+fn shapes(block: &Shapes, full: bool) -> String {
+    let head = ["TIME", "COUNT", "ERRORS", "REPLICA", "MEAN MS", "MAX MS", "BYTES", "DIGEST", "STATEMENT"];
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let rows = block.shapes.iter().map(|shape| {
+        vec![
+            percent(shape.share),
+            shape.statements.to_string(),
+            shape.errors.to_string(),
+            percent(shape.on_replica as f64 / shape.statements.max(1) as f64),
+            milliseconds(shape.mean_ms),
+            milliseconds(shape.max_ms),
+            bytes(shape.bytes_out),
+            shape.digest.clone(),
+            statement(shape, full),
+        ]
+    });
+    let mut text = list(&head, rows, "no statements\n");
+    if block.gone.statements > 0 {
+        let (gone, all) = (block.gone.statements, block.statements);
+        text += &format!("{gone} of {all} statements were of shapes that found no place in this table\n");
+    }
+    text
+}
+
+fn statement(shape: &Shape, full: bool) -> String {
+    let Some(text) = &shape.text else { return "(no server has understood it)".into() };
+    match text.char_indices().nth(STATEMENT_CHARS) {
+        Some((end, _)) if !full => format!("{}...", text.get(..end).unwrap_or_default()),
+        _ => text.clone(),
+    }
+}
+
+/// What splitting did, in a few lines.
+fn split(block: &Shapes, split: &Split) -> String {
+    let mut text = format!(
+        "{}: {} at the primary, {} at replicas, {} shapes; {} fenced, {} not let in, {} lost their state\n",
+        block.block, split.primary, split.replica, block.known, split.fenced, split.denied, split.state_lost
+    );
+    let counts = |list: &std::collections::BTreeMap<String, u64>| {
+        let some = list.iter().filter(|(_, count)| **count > 0);
+        some.map(|(word, count)| format!("{} {count}", word.replace('_', " "))).collect::<Vec<_>>().join(", ")
+    };
+    for (title, counts) in
+        [("waits for positions", counts(&split.waits)), ("pinned by", counts(&split.pinned))]
+    {
+        if !counts.is_empty() {
+            text += &format!("  {title}: {counts}\n");
+        }
+    }
+    text
 }
 
 pub(super) fn certificates(all: &[Certificate]) -> String {

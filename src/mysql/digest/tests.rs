@@ -33,7 +33,31 @@ fn shapes_hold_no_literals() {
         ),
         ("set @a := 5, @@session.x = 'y'", "SET @a := ?, @@session.x = ?"),
         ("create user u identified by 'secret'", "CREATE user u identified BY ?"),
-        ("select 1; select 'x'; ", "SELECT ?; SELECT ?"),
+        ("select 1; select 'x'; ", "SELECT ?; ..."),
+        ("set sql_mode = 'NO_BACKSLASH_ESCAPES'; select 'a\\', 'secret'", "SET sql_mode = ?; ..."),
+        (
+            "create user 'u'@'10.0.0.1' identified via ed25519 using password('secret')",
+            "CREATE user ? @? identified via ed25519 USING password(?)",
+        ),
+        (
+            "alter user u identified with caching_sha2_password as 0x24412430303524",
+            "ALTER user u identified WITH caching_sha2_password AS ?",
+        ),
+        ("set password for u = password('secret')", "SET password FOR u = password(?)"),
+        (
+            "grant all on *.* to u@`%` identified by password '*6BB4837EB'",
+            "GRANT ALL ON *.* TO u @`%` identified BY password ?",
+        ),
+        (
+            "change master to master_user='repl', master_password='secret'",
+            "CHANGE master TO master_user = ?, master_password = ?",
+        ),
+        ("prepare p from 'select \"secret\"'", "PREPARE p FROM ?"),
+        (
+            "create function f() returns int language js as $x$ return 'secret' $x$",
+            "CREATE FUNCTION f() returns INT language js AS ...",
+        ),
+        ("select a \x01 'x' secret", "SELECT a ..."),
         ("select _utf8'a' 'b', x'41', true", "SELECT _utf8 ?"),
         ("select 'abc", "SELECT ..."),
         ("", ""),

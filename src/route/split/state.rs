@@ -55,6 +55,23 @@ pub enum Pin {
 }
 
 impl Pin {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 13] = [
+        Self::Transaction,
+        Self::Xa,
+        Self::Next,
+        Self::Temporary,
+        Self::TableLocks,
+        Self::ReadLock,
+        Self::BackupLock,
+        Self::NamedLocks,
+        Self::Handlers,
+        Self::Variables,
+        Self::Prepared,
+        Self::FoundRows,
+        Self::Opaque,
+    ];
+
     /// A short, stable word for metrics.
     pub fn word(self) -> &'static str {
         match self {
@@ -235,6 +252,11 @@ impl SessionState {
         ]
         .into_iter()
         .filter_map(|(pin, is)| is.then_some(pin))
+    }
+
+    /// The same as bits: that of a pin is its number in [`Pin::ALL`].
+    pub fn pin_bits(&self) -> u16 {
+        self.pins().fold(0, |bits, pin| bits | 1 << pin as u16)
     }
 
     /// A statement ran there. `ok`: it did not end in an error. `status`: the flags of the OK packet that ended it, if

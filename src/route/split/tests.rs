@@ -357,3 +357,12 @@ fn memory_is_bounded() {
     assert_eq!(pins(&state), "");
     assert!(size_of::<SessionState>() <= 4096, "{}", size_of::<SessionState>());
 }
+
+#[test]
+fn pins_have_numbers_and_words_of_their_own() {
+    for (at, pin) in Pin::ALL.into_iter().enumerate() {
+        assert_eq!(pin as usize, at, "{pin:?}");
+        assert!(Pin::ALL[..at].iter().all(|other| other.word() != pin.word()), "{pin:?}");
+    }
+    assert!(Pin::ALL.len() <= 16, "pin_bits has 16 bits");
+}

@@ -4,6 +4,7 @@ use crate::clock::{self, Moment};
 use crate::config::model::Config;
 use crate::counters::Counters;
 use crate::ids::{SessionId, WorkerId};
+use crate::meters::digests::Digests;
 use crate::tls::{ClientOptions, ClientTls, ServerOptions, ServerTls, demo};
 
 /// A client and a server with TLS, and what lies between them.
@@ -45,6 +46,7 @@ impl Pair {
             pool: &mut self.pool,
             ops: &mut ops,
             accesses: &mut Vec::new(),
+            digests: &mut Digests::default(),
             date: "",
             chance: 0,
             draining: false,

@@ -4,6 +4,7 @@
 //! server. It owns nothing. Always true: what may have run is not given to a server
 //! again, unless it is a read of which nothing was passed on, or a write that the fence held back.
 
+use crate::access::Split;
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::counters::Count;
@@ -40,7 +41,7 @@ impl SqlSession {
     fn next_command(&mut self, cx: &mut Cx<'_>) -> bool {
         let is_free = !self.is_in_transaction();
         if self.is_doomed {
-            self.leave(Close::ServerTruncated, cx);
+            self.leave(Close::SqlStateLost, cx);
             return false;
         }
         if !self.fill(HEADER_BYTES, true, cx) {
@@ -166,6 +167,8 @@ impl SqlSession {
             answered: false,
             failed: false,
             warned: false,
+            is_understood: true,
+            dialect: self.texts.dialect(),
             is_read: is_read && self.texts.transaction() == Transaction::None,
             route: reason(side == Side::Replica, why),
             verdict,
@@ -175,6 +178,7 @@ impl SqlSession {
             aim: None,
             numbers: self.front.is_compressed().then(|| Numbers::new(0)),
             moves: 0,
+            split: Split { pins: self.texts.pin_bits(), ..Split::default() },
             begun: cx.now,
             sent_at: Moment::NEVER,
             answered_at: Moment::NEVER,
@@ -245,7 +249,7 @@ impl SqlSession {
             self.sequence = 1;
             let text =
                 "ringgate: another server is the primary now, and this session has something on the old one";
-            self.refuse(Code::KILLED, text, Close::ServerTruncated, cx);
+            self.refuse(Code::KILLED, text, Close::SqlStateLost, cx);
             return false;
         }
         self.drop_back(Side::Primary, None, cx);
@@ -460,6 +464,7 @@ impl SqlSession {
         job.sent = false;
         job.is_read = false;
         job.moves += 1;
+        job.split.fenced = true;
         job.route = reason(false, Rule::Fenced);
         let digest = job.verdict.as_ref().map(|verdict| verdict.digest);
         cx.counters.add(Count::Retries, 1);
@@ -487,7 +492,7 @@ impl SqlSession {
         let Some(job) = &mut self.job else {
             // What only this connection knew is gone.
             if holds {
-                self.leave(Close::ServerTruncated, cx);
+                self.leave(Close::SqlStateLost, cx);
             }
             return;
         };
@@ -550,7 +555,7 @@ impl SqlSession {
             }
         }
         if job.sent || holds {
-            self.leave(close, cx);
+            self.leave(if holds { Close::SqlStateLost } else { close }, cx);
         } else if self.phase == Phase::Ready {
             self.rest(cx);
         }

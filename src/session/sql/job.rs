@@ -1,7 +1,9 @@
 //! A command in progress.
 
+use crate::access::Split;
 use crate::clock::Moment;
 use crate::mysql::command::Kind;
+use crate::mysql::lexer::Dialect;
 use crate::mysql::long::Scan;
 use crate::mysql::packet::{Framer, Numbers};
 use crate::mysql::reply::Upload;
@@ -29,6 +31,10 @@ pub(super) struct Job {
     pub(super) failed: bool,
     /// It warned.
     pub(super) warned: bool,
+    /// No server said that it is no statement, or has words in it that mean nothing there.
+    pub(super) is_understood: bool,
+    /// How its text was read.
+    pub(super) dialect: Dialect,
     /// What its text says.
     pub(super) verdict: Option<Box<Verdict>>,
     /// Where it went and why, as a number.
@@ -45,6 +51,8 @@ pub(super) struct Job {
     pub(super) aim: Option<Box<Aim>>,
     /// How often it went to another server.
     pub(super) moves: u32,
+    /// What splitting did with it.
+    pub(super) split: Split,
     pub(super) begun: Moment,
     pub(super) sent_at: Moment,
     pub(super) answered_at: Moment,

@@ -6,6 +6,7 @@
 
 use arrayvec::ArrayVec;
 
+use crate::access::Wait;
 use crate::cluster::{Gtid, Member};
 use crate::config::model::{self, Consistency, Pooling};
 use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
@@ -236,6 +237,8 @@ impl SqlSession {
         let Some(back) = &mut self.backs[Side::Replica as usize] else { return Ok(Some(false)) };
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
         if let Some(reached) = back.waited.take() {
+            let wait = if reached { Wait::Reached } else { Wait::TimedOut };
+            self.job.iter_mut().for_each(|job| job.split.wait = Some(wait));
             if reached {
                 // Those that it was asked for: others may have been acknowledged meanwhile.
                 for gtid in &back.positions {
@@ -250,6 +253,7 @@ impl SqlSession {
             return Ok(Some(true));
         }
         back.wait_for(&must_see, cx)?;
+        self.job.iter_mut().for_each(|job| job.split.wait = Some(Wait::Lost));
         Ok(None)
     }
 }

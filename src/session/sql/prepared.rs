@@ -64,7 +64,7 @@ impl SqlSession {
     /// A statement was prepared for the client on the primary: its number for the client.
     pub(super) fn note_prepared(&mut self, ok: PrepareOk, cx: &mut Cx<'_>) -> u32 {
         let (Some(job), Some(back)) = (&mut self.job, &self.backs[Side::Primary as usize]) else { return 0 };
-        let text = job.packet.get(HEADER_BYTES + 1..);
+        let text = job.packet.get(HEADER_BYTES + 1..).map(|text| (text, job.dialect));
         let own = self.statements.prepared(text, job.verdict.take().map(|verdict| *verdict), ok, back.leg);
         if let Some(text) = self.statements.get(own).map(|statement| statement.text.clone()) {
             self.remember(Side::Primary, text, ok.statement, cx);

@@ -126,6 +126,8 @@ impl SqlSession {
                     return Ok(true);
                 }
                 job.failed = true;
+                job.is_understood =
+                    ![Code::PARSE_ERROR, Code::UNKNOWN_COLUMN].iter().any(|other| other.number == code);
                 if job.kind == Kind::StmtPrepare {
                     self.statements.failed();
                 }

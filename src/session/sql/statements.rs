@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::limits::{SQL_STATEMENT_BYTES_MAX, SQL_STATEMENTS_ALL_MAX, SQL_STATEMENTS_MAX};
 use crate::mysql::facts::Capabilities;
+use crate::mysql::lexer::Dialect;
 use crate::mysql::packet::{HEADER_BYTES, put};
 use crate::mysql::prepared::{BulkExecute, Execute, LAST_PREPARED, PrepareOk, flags};
 use crate::mysql::verdict::{Effects, Verdict};
@@ -20,6 +21,8 @@ use super::back::Side;
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) text: Arc<[u8]>,
+    /// How the text was read.
+    pub(super) dialect: Dialect,
     pub(super) verdict: Verdict,
     parameters: u16,
     /// The types that were bound last.
@@ -78,7 +81,7 @@ impl Statements {
     /// looked at.
     pub(super) fn prepared(
         &mut self,
-        text: Option<&[u8]>,
+        text: Option<(&[u8], Dialect)>,
         verdict: Option<Verdict>,
         ok: PrepareOk,
         leg: Leg,
@@ -89,10 +92,11 @@ impl Statements {
         }
         let effects = verdict.as_ref().map_or(Effects::OPAQUE, |verdict| verdict.effects);
         let text =
-            text.filter(|text| self.texts < SQL_STATEMENTS_MAX && text.len() <= SQL_STATEMENT_BYTES_MAX);
-        let statement = text.zip(verdict).map(|(text, verdict)| {
+            text.filter(|(text, _)| self.texts < SQL_STATEMENTS_MAX && text.len() <= SQL_STATEMENT_BYTES_MAX);
+        let statement = text.zip(verdict).map(|((text, dialect), verdict)| {
             Box::new(Statement {
                 text: text.into(),
+                dialect,
                 verdict,
                 parameters: ok.parameters,
                 types: Vec::new(),

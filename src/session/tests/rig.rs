@@ -15,6 +15,7 @@ use crate::config::model::{Config, Serves};
 use crate::counters::Counters;
 use crate::ids::{PoolId, ServerId, SessionId, WorkerId};
 use crate::limits::{INBOX_BYTES_MAX, OUTBOX_PAGES_MAX, RECV_BYTES};
+use crate::meters::digests::Digests;
 use crate::net::{Ends, Errno};
 use crate::session::conn::Conn;
 use crate::session::{Cx, Event, Leg, Op, Reuse, Session};
@@ -109,6 +110,7 @@ pub struct Rig {
     pub wakes: Vec<Waiter>,
     /// What was recorded.
     pub accesses: Vec<Access>,
+    pub digests: Digests,
     pub draining: bool,
     pub starved: bool,
     /// The leg whose connect failed: its socket is closed already.
@@ -153,6 +155,7 @@ impl Rig {
             held: Vec::new(),
             wakes: Vec::new(),
             accesses: Vec::new(),
+            digests: Digests::default(),
             draining: false,
             starved: false,
             gone: None,
@@ -184,6 +187,7 @@ impl Rig {
             pool: &mut self.pool,
             ops: &mut ops,
             accesses: &mut self.accesses,
+            digests: &mut self.digests,
             date: "Sun, 06 Nov 1994 08:49:37 GMT",
             chance: 3,
             draining: self.draining,
