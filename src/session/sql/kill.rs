@@ -168,8 +168,14 @@ impl SqlSession {
         if self.job.is_none() {
             return self.leave(Close::ServerTruncated, cx);
         }
+        // MySQL's servers only close; clients say this then.
+        let packet = if self.state.offered.has(Capabilities::MYSQL) {
+            Code::SERVER_LOST.packet(b"Lost connection to server during query")
+        } else {
+            Code::KILLED.packet(b"Connection was killed")
+        };
         let mut payload = Vec::new();
-        Code::KILLED.packet(b"Connection was killed").write(&mut payload);
+        packet.write(&mut payload);
         self.fail(&Fault::Refused(payload), true, cx);
     }
 }
