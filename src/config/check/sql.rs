@@ -73,6 +73,7 @@ impl<'t> Checker<'t, '_> {
             reads: word("reads").and_then(|value| value.word(&READS)).unwrap_or_default(),
             consistency: word("consistency").and_then(|value| value.word(&CONSISTENCY)).unwrap_or_default(),
             lag_max: block.duration("lag_max", limits::SQL_LAG_DEFAULT),
+            compression: block.boolean("compression", true),
             accept_proxy,
             times,
         };

@@ -305,7 +305,7 @@ impl SqlSession {
         let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else {
             return Ok(None);
         };
-        if let Some(aim) = &job.aim {
+        if let Some(aim) = &mut job.aim {
             if aim.server != back.server {
                 return Err(Close::NoServer.into());
             }

@@ -35,6 +35,17 @@ pub(super) struct Aim {
     said: u64,
     /// A COM_QUERY says KILL; `None` for COM_PROCESS_KILL.
     kill: Option<Kill>,
+    /// The seat was told.
+    is_told: bool,
+}
+
+impl Drop for Aim {
+    fn drop(&mut self) {
+        // The server did not say that it has done it.
+        if self.is_told {
+            self.seat.spare();
+        }
+    }
 }
 
 impl Aim {
@@ -63,19 +74,24 @@ impl Aim {
     }
 
     /// It is about to be done.
-    pub(super) fn begin(&self) {
-        if self.kill.is_none_or(|kill| !kill.query) {
-            self.seat.kill(true);
+    pub(super) fn begin(&mut self) {
+        if self.kill.is_none_or(|kill| !kill.query) && !std::mem::replace(&mut self.is_told, true) {
+            self.seat.kill();
         }
     }
 
+    /// The server has done it.
+    pub(super) const fn done(&mut self) {
+        self.is_told = false;
+    }
+
     /// The server refused it, with this packet; `out` gets the client's, with the id that it knows.
-    pub(super) fn refused(&self, packet: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn refused(&mut self, packet: &[u8], out: &mut Vec<u8>) {
         let Some((header, payload)) = packet.split_first_chunk::<HEADER_BYTES>() else { return };
         let Ok(refused) = ErrPacket::parse(payload) else { return out.extend_from_slice(packet) };
-        // Who kills himself hears that he is killed.
-        if [Code::NO_SUCH_THREAD.number, Code::NOT_OWNER.number].contains(&refused.code) {
-            self.seat.kill(false);
+        if [Code::INTERRUPTED.number, Code::KILLED.number].contains(&refused.code) {
+            // So hears who kills himself.
+            self.done();
         }
         let said = self.said.to_string();
         let text = refused.message.strip_suffix(self.thread.id.to_string().as_bytes());
@@ -134,7 +150,7 @@ impl SqlSession {
             }
             self.drop_back(side, None, cx);
         }
-        let aim = Box::new(Aim { seat, thread, server, said, kill });
+        let aim = Box::new(Aim { seat, thread, server, said, kill, is_told: false });
         Some(Plan::Kill(side, Rule::Kill, aim, verdict.cloned().map(Box::new)))
     }
 

@@ -134,7 +134,7 @@ impl SqlSession {
                     let mut sequence = sequence_of(packet);
                     let text = b"Cannot execute statement in a READ ONLY transaction";
                     put(&mut out, &mut sequence, |out| Code::READ_ONLY_TRANSACTION.packet(text).write(out));
-                } else if let Some(aim) = &job.aim {
+                } else if let Some(aim) = &mut job.aim {
                     aim.refused(packet, &mut out);
                 } else {
                     out.extend_from_slice(packet);
@@ -142,6 +142,7 @@ impl SqlSession {
             }
             Judged::Ok | Judged::End if payload.len() != 5 || from.has(Capabilities::DEPRECATE_EOF) => {
                 let ok = OkPacket::parse(payload, from).map_err(bad)?;
+                job.aim.iter_mut().for_each(|aim| aim.done());
                 rewrite_packet(&mut out, packet, from, self.state.capabilities, is_told).map_err(bad)?;
                 if side == Side::Primary && ok.last_insert_id != 0 {
                     (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
