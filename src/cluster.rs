@@ -6,6 +6,7 @@
 //! to have, it has; nobody is primary unless the monitor has seen it writable.
 
 mod accounts;
+mod lobby;
 mod position;
 mod seats;
 
@@ -23,6 +24,7 @@ use crate::mysql::auth::rsa::ServerKey;
 use crate::mysql::facts::{Vendor, Version};
 
 pub use accounts::{Account, Accounts, Stored};
+pub use lobby::Lobby;
 pub use position::{Gtid, Positions};
 pub use seats::{FIRST_ID, Seat, Seats, Thread};
 
@@ -61,6 +63,8 @@ pub struct Member {
     lag_us: AtomicU64,
     /// Vendor in the upper half, number in the lower; 0 when it is not known.
     version: AtomicU64,
+    /// It runs statements of its own for each new connection (`init_connect`).
+    has_init: AtomicBool,
     /// What it has executed.
     pub has: Positions,
 }
@@ -73,6 +77,7 @@ impl Default for Member {
             replicates: AtomicBool::new(false),
             lag_us: AtomicU64::new(u64::MAX),
             version: AtomicU64::new(0),
+            has_init: AtomicBool::new(false),
             has: Positions::default(),
         }
     }
@@ -110,6 +115,16 @@ impl Member {
         let word = self.version.load(Relaxed);
         let vendor = if word >> 32 == 1 { Vendor::MariaDb } else { Vendor::MySql };
         (word != 0).then_some(Version { vendor, number: word as u32 })
+    }
+
+    /// It runs statements of its own for each new connection.
+    pub fn has_init(&self) -> bool {
+        self.has_init.load(Relaxed)
+    }
+
+    /// Whether it does.
+    pub fn found_init(&self, has_init: bool) {
+        self.has_init.store(has_init, Relaxed);
     }
 
     /// The monitor asked it: what it is, whether it replicates, how far it is behind.
@@ -175,6 +190,8 @@ struct Shared {
     key: OnceLock<Option<ServerKey>>,
     /// Somebody misses an account.
     wished: AtomicBool,
+    /// For the primary, and for replicas.
+    lobbies: [Lobby; 2],
 }
 
 impl Cluster {
@@ -250,6 +267,11 @@ impl Cluster {
     pub fn server_of(&self, thread: &Thread) -> Option<ServerId> {
         let found = self.members.iter().find(|(_, member)| Arc::ptr_eq(member, &thread.member));
         found.map(|(server, _)| *server)
+    }
+
+    /// Sessions that wait for a place at the primary, or (1) at a replica.
+    pub fn lobby(&self, at: usize) -> &Lobby {
+        &self.shared.lobbies[at.min(1)]
     }
 
     /// What was acknowledged to any client.

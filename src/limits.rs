@@ -276,7 +276,11 @@ pub const SQL_SETUP_BYTES_MAX: usize = 64 * 1024;
 pub const SQL_COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// How often a session that waits for a server looks whether there is one.
 pub const SQL_LOOK_TIME: Duration = Duration::from_millis(50);
-/// A session that ends gives its server connections so long to take their COM_QUIT.
+/// A statement's warnings or error can be asked for so long; then its connection is given to others (`pooling = "transaction"`).
+pub const SQL_DIAGNOSTICS_TIME: Duration = Duration::from_secs(1);
+/// How often a session that waits for a place at a server looks without having been told.
+pub const SQL_QUEUE_LOOK_TIME: Duration = Duration::from_millis(500);
+/// A session that ends gives its server connections so long to take their COM_QUIT, or to be reset for others.
 pub const SQL_LEAVE_TIME: Duration = Duration::from_secs(1);
 /// Passwords that are remembered because only a hash of them is stored. With more, all are asked for again.
 pub const SQL_PASSWORDS_MAX: usize = 4096;

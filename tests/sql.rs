@@ -26,6 +26,8 @@ mod forms;
 mod kill;
 #[path = "sql/login.rs"]
 mod login;
+#[path = "sql/pooling.rs"]
+mod pooling;
 #[path = "sql/split.rs"]
 mod split;
 #[path = "sql/table.rs"]

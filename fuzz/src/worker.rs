@@ -279,7 +279,7 @@ impl<'c> Worker<'c> {
         held += self
             .pending
             .iter()
-            .map(|(_, event)| if let Event::Adopted(_, conn) = event { conn.pages() } else { 0 })
+            .map(|(_, event)| if let Event::Adopted(_, kept) = event { kept.conn.pages() } else { 0 })
             .sum::<usize>();
         assert_eq!(self.pool.free() + held, self.pool.made(), "a page is lost");
     }
@@ -328,7 +328,7 @@ impl<'c> Worker<'c> {
             }
             Op::Reset(leg) => self.hang_up(at, leg),
             Op::Connect(leg, server, reuse) => self.connect(at, leg, server, reuse),
-            Op::Park(leg, server, conn) => self.park(at, leg, server, conn),
+            Op::Park(leg, server, kept) => self.park(at, leg, server, kept.conn),
             Op::Wake(waiter) => {
                 let here = waiter.worker == WorkerId(at as u32 % 2);
                 if here {
@@ -391,7 +391,7 @@ impl<'c> Worker<'c> {
         if let Some(found) = found.filter(|found| fits(&self.idle[*found])) {
             let idle = self.idle.remove(found);
             seat.back = Some((leg, idle.line));
-            self.pending.push_back((id, Event::Adopted(leg, idle.conn)));
+            self.pending.push_back((id, Event::Adopted(leg, idle.conn.into())));
             return;
         }
         if self.refuse_connects {

@@ -81,6 +81,11 @@ impl Seat {
         at_work.or_else(|| threads.iter().flatten().next().cloned())
     }
 
+    /// Whether it still has this one: a connection may have gone over to another session.
+    pub fn still_has(&self, thread: &Thread) -> bool {
+        lock(&self.threads).iter().flatten().any(|own| own == thread)
+    }
+
     /// Somebody kills the whole session: it is to end as soon as it loses a connection.
     pub fn kill(&self) {
         self.killed.fetch_add(1, SeqCst);
@@ -129,7 +134,7 @@ impl Seats {
     /// The seat of the session that has this connection. Looks at all of them.
     pub fn find_thread(&self, thread: &Thread) -> Option<Arc<Seat>> {
         let all: Vec<_> = lock(&self.table).values().filter_map(Weak::upgrade).collect();
-        all.into_iter().find(|seat| lock(&seat.threads).iter().flatten().any(|own| own == thread))
+        all.into_iter().find(|seat| seat.still_has(thread))
     }
 }
 

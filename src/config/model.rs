@@ -27,7 +27,7 @@ mod log;
 mod sql;
 pub use dns::{Dns, Family, Found, Lookup, Records, Service};
 pub use log::{Log, LogTo};
-pub use sql::{Consistency, Reads, Sql, SqlAccount, SqlTimes, SqlUsers};
+pub use sql::{Consistency, Pooling, Reads, Sql, SqlAccount, SqlTimes, SqlUsers};
 
 /// Everything.
 #[derive(Clone, Debug, Default)]

@@ -230,9 +230,9 @@ impl Dial {
         link.active = cx.now;
         match event {
             Event::Connected(_) => return self.on_connected(around, cx),
-            Event::Adopted(_, conn) => {
+            Event::Adopted(_, kept) => {
                 cx.counters.add(Count::ServerReused, 1);
-                link.conn = conn;
+                link.conn = kept.conn;
                 link.stage = Stage::Open;
                 link.reused = true;
                 self.connected = cx.now;
@@ -288,7 +288,7 @@ impl Dial {
         let Some(mut link) = self.link.take() else { return };
         wake(cx.balancer.release(link.claim), cx);
         if park {
-            cx.ops.push(Op::Park(link.leg, link.server, link.conn));
+            cx.ops.push(Op::Park(link.leg, link.server, link.conn.into()));
         } else {
             link.conn.clear(cx.pool);
             cx.ops.push(Op::Close(link.leg));

@@ -51,7 +51,7 @@ use crate::net::{Ends, Errno};
 use conn::Conn;
 use http::HttpSession;
 use moves::{Followed, Moves};
-use sql::SqlSession;
+use sql::{LoginKey, SqlSession, Standing};
 use tcp::TcpSession;
 
 /// Which connection of a session.
@@ -70,7 +70,7 @@ pub enum Event {
     /// The server connection stands.
     Connected(Leg),
     /// An unused server connection was taken instead of a new one.
-    Adopted(Leg, Box<Conn>),
+    Adopted(Leg, Kept),
     /// The server connection could not be opened.
     Refused(Leg, Errno),
     /// Bytes came.
@@ -113,9 +113,24 @@ impl Event {
     pub fn discard(self, pool: &mut Pool) {
         match self {
             Self::Received(_, chain) | Self::Sent(_, chain, _) => pool.give_chain(chain),
-            Self::Adopted(_, mut conn) => conn.clear(pool),
+            Self::Adopted(_, mut kept) => kept.conn.clear(pool),
             _ => {}
         }
+    }
+}
+
+/// A server connection that nobody uses.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its TLS state; nothing is queued.
+    pub conn: Box<Conn>,
+    /// Who is logged in on it, and what the server's session holds: MySQL's connections have this.
+    pub standing: Option<Box<Standing>>,
+}
+
+impl From<Box<Conn>> for Kept {
+    fn from(conn: Box<Conn>) -> Self {
+        Self { conn, standing: None }
     }
 }
 
@@ -126,6 +141,8 @@ pub enum Reuse {
     Any,
     /// One that was used a moment ago (`limits::SERVER_IDLE_FRESH_TIME`): the request must not be sent twice.
     Fresh,
+    /// One on which the same user is logged in, best in such a state.
+    Login(LoginKey, u64),
     /// None.
     Never,
 }
@@ -146,7 +163,7 @@ pub enum Op {
     /// The leg closed with a reset: the other end must not take what it got for complete.
     Reset(Leg),
     /// The server connection kept for somebody else.
-    Park(Leg, ServerId, Box<Conn>),
+    Park(Leg, ServerId, Kept),
     /// Another session, perhaps of another worker, told [`Event::Turn`].
     Wake(Waiter),
 }

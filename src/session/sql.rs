@@ -15,22 +15,22 @@ mod job;
 mod kill;
 mod login;
 mod plan;
+mod pooling;
 mod record;
 mod reply;
+mod standing;
 mod state;
 mod statements;
 
 use std::sync::Arc;
 
-use crate::balance::{Key, Pick};
 use crate::clock::Moment;
 use crate::close::Close;
-use crate::cluster::{Cluster, Member, Seat};
+use crate::cluster::{Cluster, Seat};
 use crate::config::model::Sql;
 use crate::counters::Count;
 use crate::ids::{ServerId, SqlId};
-use crate::limits::{SQL_LEAVE_TIME, SQL_LOOK_TIME};
-use crate::mysql::command::Kind;
+use crate::limits::SQL_LEAVE_TIME;
 use crate::mysql::errors::Code;
 use crate::mysql::facts::Status;
 use crate::mysql::lexer::Dialect;
@@ -43,13 +43,16 @@ use super::dial::{note_failure, wake};
 use super::moves::{Followed, Moves};
 use super::tcp::take_proxy_header;
 use super::timers::{Deadlines, Timer};
-use super::{About, Cx, Event, Leg, Op, Reuse};
+use super::{About, Cx, Event, Leg, Op};
 
 use back::{Back, Fault, Side, Stage, Whose};
 use job::Job;
 use login::{Login, Secrets};
+use pooling::Queued;
 use state::State;
 use statements::Statements;
+
+pub use standing::{LoginKey, Standing};
 
 /// Where the session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +113,19 @@ pub struct SqlSession {
     is_unfenced: bool,
     /// How the first text was read.
     dialect: Dialect,
+    /// Who may use its server connections, once asked for.
+    key: Option<LoginKey>,
+    /// Its place in the queue for a server connection; whether its turn has come.
+    queued: Option<Queued>,
+    is_turn: bool,
+    /// A connection that was used by others turned out to be gone: the next one is new.
+    wants_fresh: bool,
+    /// The last statement failed or warned, which its connection can be asked about until then.
+    diagnostics_until: Option<Moment>,
+    /// The connection that ran the last statement that is no question about the one before.
+    last_leg: Option<Leg>,
+    /// COM_SET_OPTION changed what no reset changes back.
+    is_spoilt: bool,
     /// Until then reads do not wait at replicas.
     impatient_until: Moment,
     commands: u64,
@@ -143,6 +159,13 @@ impl SqlSession {
             is_doomed: false,
             is_unfenced: false,
             dialect: Dialect::mariadb(0),
+            key: None,
+            queued: None,
+            is_turn: false,
+            wants_fresh: false,
+            diagnostics_until: None,
+            last_leg: None,
+            is_spoilt: false,
             impatient_until: Moment::default(),
             commands: 0,
             close: Close::Done,
@@ -244,7 +267,8 @@ impl SqlSession {
                 self.end(Close::ClientReset, cx);
             }
             Event::Tick => self.on_tick(cx),
-            Event::Turn | Event::Drain => {}
+            Event::Turn => self.is_turn = self.queued.is_some(),
+            Event::Drain => {}
             Event::Kill => self.end(Close::Drained, cx),
             back => self.on_server(back, cx),
         }
@@ -346,7 +370,7 @@ impl SqlSession {
                 Phase::Closed => return,
             }
             if self.phase == before {
-                return;
+                return self.settle(cx);
             }
         }
     }
@@ -387,7 +411,7 @@ impl SqlSession {
             && side == Side::Primary
             && std::mem::take(&mut self.state.trackers_changed)
         {
-            back.set_up(cx)?;
+            back.set_up(None, cx)?;
         }
         let whose = Whose { secrets: &self.secrets, state: &self.state };
         let Some(back) = &mut self.backs[side as usize] else { return Ok(false) };
@@ -400,75 +424,42 @@ impl SqlSession {
             }
             back.run(&whose, cx).map(|()| back.is_ready())
         });
+        let is_stale = back.is_stale;
         if ran.is_ok() && back.is_ready() {
             self.deadlines.clear(Timer::Server);
+            self.wants_fresh = false;
             if cx.balancer.worked(back.server, cx.now) {
                 wake(cx.balancer.wake_next(cx.config.servers[back.server.index()].pool, cx.now), cx);
             }
         }
-        if ran.is_ok() && back.is_ready() && !std::mem::replace(&mut back.is_seated, true) {
-            let (server, id) = (back.server, back.thread);
-            let thread = self.cluster(cx).thread(server, id);
-            self.seat.iter().for_each(|seat| seat.has(side as usize, thread.clone()));
-        }
-        ran.inspect_err(|fault| self.drop_back(side, Some(fault), cx))
-    }
-
-    /// Begins to open a connection; false when there is no server for it yet.
-    fn open(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<bool, Fault> {
-        let cluster = self.cluster(cx);
-        let site = self.site(cx);
-        // One that is known to have what the session wrote, if there is one.
-        let may_read = |member: &Member| {
-            let speaks = member.version().is_none_or(|version| self.state.is_spoken_by(version));
-            speaks && member.may_read(site.lag_max)
-        };
-        let has_seen = |member: &Member| self.state.is_seen_by(&member.has);
-        let any_has = cluster.members().any(|(_, member)| may_read(member) && has_seen(member));
-        let aimed = self.job.as_ref().and_then(|job| job.aim.as_ref()).map(|aim| aim.server);
-        let fits = |server: ServerId| match side {
-            Side::Replica if aimed.is_some() => aimed == Some(server),
-            Side::Primary => cluster.primary() == Some(server),
-            Side::Replica => cluster
-                .member(server)
-                .is_some_and(|member| may_read(member) && (!any_has || has_seen(member))),
-        };
-        let others: Vec<ServerId> =
-            cluster.members().map(|(server, _)| server).filter(|server| !fits(*server)).collect();
-        if others.len() == cluster.members().count() {
-            if side == Side::Replica {
-                return Err(Close::NoServer.into());
+        self.sit_down(side, cx);
+        self.take_insert_id(side);
+        match ran {
+            // What others used before is gone: another one will do.
+            Err(fault @ Fault::Close(_)) if is_stale => {
+                self.drop_back(side, Some(&fault), cx);
+                self.open(side, cx).map(|_| false)
             }
-            self.deadlines.set_once(Timer::Progress, cx.now + site.times.primary);
-            self.deadlines.set(Timer::Server, cx.now + SQL_LOOK_TIME);
-            return Ok(false);
+            ran => ran.inspect_err(|fault| self.drop_back(side, Some(fault), cx)),
         }
-        let client = self.ends.client.map(|client| client.ip());
-        let key = Key { client, tried: &others, now: cx.now, chance: cx.chance, turn: false };
-        let claim = match cx.balancer.pick(site.pool, &key) {
-            Pick::Server(claim) => claim,
-            Pick::Full => return Err(Close::QueueFull.into()),
-            Pick::None => return Err(Close::NoServer.into()),
-        };
-        let leg = Leg::Back(self.next_leg);
-        self.next_leg += 1;
-        cx.ops.push(Op::Connect(leg, claim.server, Reuse::Never));
-        let time = cx.config.pools[site.pool.index()].times.connect;
-        self.deadlines.set(Timer::Server, cx.now + time);
-        self.backs[side as usize] = Some(Box::new(Back::new(leg, claim, side)));
-        Ok(true)
     }
 
     /// Gives a server connection up.
     fn drop_back(&mut self, side: Side, fault: Option<&Fault>, cx: &mut Cx<'_>) {
         let Some(mut back) = self.backs[side as usize].take() else { return };
         self.seat.iter().for_each(|seat| seat.has(side as usize, None));
-        if let Some(Fault::Close(close)) = fault {
-            note_failure(back.server, *close, cx);
+        match fault {
+            Some(Fault::Close(_)) if back.is_stale => {
+                // The server did nothing wrong.
+                cx.counters.add(Count::ServerStale, 1);
+                self.wants_fresh = true;
+            }
+            Some(Fault::Close(close)) => note_failure(back.server, *close, cx),
+            _ => {}
         }
         back.conn.clear(cx.pool);
         cx.ops.push(Op::Close(back.leg));
-        wake(cx.balancer.release(back.claim), cx);
+        self.release(side, back.claim, cx);
     }
 
     /// A server connection failed.
@@ -477,8 +468,10 @@ impl SqlSession {
             self.drop_back(side, None, cx);
             return self.die(cx);
         }
+        let is_stale = self.backs[side as usize].as_ref().is_some_and(|back| back.is_stale);
         self.drop_back(side, Some(&fault), cx);
         match self.phase {
+            Phase::Entering if is_stale => {}
             Phase::Entering => self.deny(&fault, cx),
             Phase::Ready => self.lost_in_command(side, &fault, cx),
             _ => {}
@@ -538,26 +531,16 @@ impl SqlSession {
         self.deadlines.set(Timer::Client, cx.now + SQL_LEAVE_TIME);
         self.front.say_goodbye();
         for side in [Side::Primary, Side::Replica] {
-            let is_idle = self.backs[side as usize].as_ref().is_some_and(|back| back.is_ready());
-            match &mut self.backs[side as usize] {
-                // A connection that is closed without it counts as aborted at the server.
-                Some(back) if is_idle => {
-                    let quit = [1, 0, 0, 0, Kind::Quit as u8];
-                    let _ = back.conn.outbox.append(&quit, cx.pool);
-                }
-                _ => self.drop_back(side, None, cx),
-            }
+            self.take_leave(side, cx);
         }
+        self.unqueue(self.is_turn, cx);
         self.run_leaving(cx);
     }
 
     fn run_leaving(&mut self, cx: &mut Cx<'_>) {
         self.front.inbox.clear(cx.pool);
         for side in [Side::Primary, Side::Replica] {
-            let is_told = |back: &Back| back.conn.is_flushed() || back.conn.is_eof();
-            if self.backs[side as usize].as_ref().is_some_and(|back| is_told(back)) {
-                self.drop_back(side, None, cx);
-            }
+            self.run_take_leave(side, cx);
         }
         let is_empty = self.backs.iter().all(Option::is_none);
         if is_empty && (self.front.is_finished() || self.front.is_deaf()) {
@@ -581,6 +564,7 @@ impl SqlSession {
         for side in [Side::Primary, Side::Replica] {
             self.drop_back(side, None, cx);
         }
+        self.unqueue(self.is_turn, cx);
         self.job = None;
         self.front.clear(cx.pool);
         self.phase = Phase::Closed;

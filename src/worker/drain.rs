@@ -81,7 +81,7 @@ impl<I: Io> Worker<I> {
             return false;
         }
         for mut parked in self.idle.drain() {
-            parked.conn.clear(self.io.pool());
+            parked.kept.conn.clear(self.io.pool());
             self.close_sock(parked.sock);
         }
         self.drain.quiet_turns += 1;

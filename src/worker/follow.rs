@@ -33,7 +33,7 @@ impl<I: Io> Worker<I> {
             self.idle.follow(servers, |server| moves.and_then(|moves| moves.kept(server)))
         };
         for mut parked in left {
-            parked.conn.clear(self.io.pool());
+            parked.kept.conn.clear(self.io.pool());
             self.close_sock(parked.sock);
         }
         for (server, sock) in self.idle.sockets() {

@@ -9,16 +9,15 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::ids::{ServerId, SockId};
 use crate::limits::SERVER_IDLE_FRESH_TIME;
-use crate::session::Reuse;
-use crate::session::conn::Conn;
+use crate::session::{Kept, Reuse};
 
 /// An unused connection.
 #[derive(Debug)]
 pub struct Parked {
     /// Its socket.
     pub sock: SockId,
-    /// Its TLS state.
-    pub conn: Box<Conn>,
+    /// What goes along with it.
+    pub kept: Kept,
     /// Since when it is unused.
     pub since: Moment,
 }
@@ -44,13 +43,19 @@ impl IdleStore {
         if list.len() > max { Some(list.remove(0)) } else { None }
     }
 
-    /// Takes the most recently used connection to a server.
+    /// Takes the most recently used connection to a server that will do.
     pub fn take(&mut self, server: ServerId, reuse: Reuse, now: Moment) -> Option<Parked> {
         let list = self.servers.get_mut(server.index())?;
         match reuse {
             Reuse::Never => None,
             Reuse::Fresh if now.since(list.last()?.since) > SERVER_IDLE_FRESH_TIME => None,
             Reuse::Any | Reuse::Fresh => list.pop(),
+            Reuse::Login(key, shape) => {
+                let standing = |parked: &Parked| parked.kept.standing.as_ref().map(|at| (at.key, at.shape));
+                let same = list.iter().rposition(|parked| standing(parked) == Some((key, shape)));
+                let like = || list.iter().rposition(|parked| standing(parked).is_some_and(|at| at.0 == key));
+                same.or_else(like).map(|at| list.remove(at))
+            }
         }
     }
 
@@ -93,6 +98,12 @@ impl IdleStore {
         Some(list.remove(0))
     }
 
+    /// Takes the connection to this server out that is unused for longest.
+    pub fn oldest_of(&mut self, server: ServerId) -> Option<Parked> {
+        let list = self.servers.get_mut(server.index())?;
+        (!list.is_empty()).then(|| list.remove(0))
+    }
+
     /// When the next connection may be too old.
     pub const fn next_sweep(&self) -> Moment {
         self.next_sweep
@@ -121,18 +132,19 @@ impl IdleStore {
 
     /// Pages held.
     pub fn pages(&self) -> usize {
-        self.servers.iter().flatten().map(|parked| parked.conn.pages()).sum()
+        self.servers.iter().flatten().map(|parked| parked.kept.conn.pages()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::conn::Conn;
 
     fn parked(slot: u32, since: u64) -> Parked {
         Parked {
             sock: SockId { slot, generation: 0 },
-            conn: Box::default(),
+            kept: Kept::from(Box::<Conn>::default()),
             since: Moment(since * 1_000_000_000),
         }
     }

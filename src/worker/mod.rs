@@ -12,6 +12,7 @@ mod drain;
 pub mod edition;
 mod follow;
 mod idle;
+mod keep;
 pub mod log;
 mod owners;
 pub mod shared;
@@ -30,12 +31,11 @@ use crate::counters::{Count, Counters};
 use crate::ids::{ServerId, SessionId, SockId, WorkerId};
 use crate::limits::STARVED_PAGES_MIN;
 use crate::ring::{Done, Failure, Io};
-use crate::session::conn::Conn;
 use crate::session::{Cx, Event, Leg, Op, Reuse};
 
 use deadlines::Heap;
 use edition::{EditionSlot, Editions};
-use idle::{IdleStore, Parked};
+use idle::IdleStore;
 use owners::{Owner, Owners, Sessions};
 use shared::{Ask, Orders, Shared};
 use sources::{Date, next_chance};
@@ -246,7 +246,7 @@ impl<I: Io> Worker<I> {
             Owner::Session(id, leg) => self.tell(id, event(leg)),
             Owner::Idle(server) => {
                 if let Some(mut parked) = self.idle.remove(server, sock) {
-                    parked.conn.clear(self.io.pool());
+                    parked.kept.conn.clear(self.io.pool());
                 }
                 self.close_sock(sock);
             }
@@ -261,7 +261,7 @@ impl<I: Io> Worker<I> {
             pool.give_chain(chain);
             return;
         };
-        let conn = &mut parked.conn;
+        let conn = &mut parked.kept.conn;
         // Without TLS nothing may come: the bytes go home with the connection.
         let fine = conn.received(chain, pool).is_ok();
         if fine && conn.pipe().is_some() && conn.inbox.is_empty() && !conn.is_eof() && conn.pending() == 0 {
@@ -270,7 +270,7 @@ impl<I: Io> Worker<I> {
             return;
         }
         if let Some(mut parked) = self.idle.remove(server, sock) {
-            parked.conn.clear(self.io.pool());
+            parked.kept.conn.clear(self.io.pool());
         }
         self.close_sock(sock);
     }
@@ -384,7 +384,7 @@ impl<I: Io> Worker<I> {
                 }
             }
             Op::Connect(leg, server, reuse) => self.connect(id, leg, server, reuse),
-            Op::Park(leg, server, conn) => self.park(id, leg, server, conn),
+            Op::Park(leg, server, kept) => self.park(id, leg, server, kept),
             Op::Wake(waiter) if waiter.worker == self.id => {
                 self.pending.push_back((waiter.session, Event::Turn));
             }
@@ -402,11 +402,14 @@ impl<I: Io> Worker<I> {
         if let Some(parked) = kept.and_then(|server| self.idle.take(server, reuse, self.now)) {
             self.owners.set(parked.sock, Owner::Session(id, leg));
             self.set_back(id, leg, parked.sock);
-            self.pending.push_back((id, Event::Adopted(leg, parked.conn)));
+            self.pending.push_back((id, Event::Adopted(leg, parked.kept)));
             return;
         }
         if self.owners.open() - self.owners.closing() >= self.accept.sockets_max() {
             self.close_oldest_idle();
+        }
+        if let (Reuse::Login(..), Some(server)) = (reuse, kept) {
+            self.make_room(server);
         }
         match self.io.connect(&edition.config.servers[server.index()].address) {
             Ok(sock) => {
@@ -432,55 +435,6 @@ impl<I: Io> Worker<I> {
             }
         }
         self.run_pending();
-    }
-
-    /// Closes the unused server connection that is the oldest; false when there is none.
-    fn close_oldest_idle(&mut self) -> bool {
-        let Some(mut oldest) = self.idle.oldest() else { return false };
-        oldest.conn.clear(self.io.pool());
-        self.close_sock(oldest.sock);
-        true
-    }
-
-    fn park(&mut self, id: SessionId, leg: Leg, server: ServerId, mut conn: Box<Conn>) {
-        let kept = match self.sessions.get(id).and_then(|entry| self.editions.moves(entry.edition)) {
-            None => Some(server),
-            Some(moves) => moves.kept(server),
-        };
-        let Some(sock) = self.take_sock(id, leg) else {
-            conn.clear(self.io.pool());
-            return;
-        };
-        let config = self.config().clone();
-        let pool = |server: ServerId| &config.pools[config.servers[server.index()].pool.index()];
-        let kept = kept.map(|server| (server, pool(server))).filter(|(_, pool)| pool.idle_max > 0);
-        let Some((server, pool_of)) = kept.filter(|_| !self.drain.is_on()) else {
-            conn.clear(self.io.pool());
-            self.close_sock(sock);
-            return;
-        };
-        if !conn.is_receiving() {
-            conn.note_receiving();
-            self.io.recv(sock);
-        }
-        self.owners.set(sock, Owner::Idle(server));
-        let parked = Parked { sock, conn, since: self.now };
-        if let Some(mut evicted) = self.idle.put(server, parked, pool_of.idle_max, pool_of.times.idle) {
-            evicted.conn.clear(self.io.pool());
-            self.close_sock(evicted.sock);
-        }
-    }
-
-    fn sweep_idle(&mut self) {
-        if self.idle.next_sweep() > self.now {
-            return;
-        }
-        let config = self.config().clone();
-        let time_of = |server: ServerId| config.pools[config.servers[server.index()].pool.index()].times.idle;
-        for mut parked in self.idle.sweep(self.now, time_of) {
-            parked.conn.clear(self.io.pool());
-            self.close_sock(parked.sock);
-        }
     }
 
     fn run_deadlines(&mut self) {

@@ -44,8 +44,21 @@ impl Door {
     /// A door to these servers, which knows who is who.
     #[track_caller]
     pub fn to(engine: Engine, all: Replication, lines: &str) -> Self {
+        Self::limited(engine, all, lines, None)
+    }
+
+    /// The same with so many connections at most to each server.
+    #[track_caller]
+    pub fn limited(engine: Engine, all: Replication, lines: &str, connections: Option<u32>) -> Self {
         let at = address();
-        let gate = Ringgate::start(engine, &Self::block(at, &all, lines));
+        let mut block = Self::block(at, &all, lines);
+        if let Some(most) = connections {
+            for server in all.replicas.iter().chain([&all.primary]) {
+                let plain = format!("\"{}\"", server.address);
+                block = block.replace(&plain, &format!("{{ address = {plain}, connections = {most} }}"));
+            }
+        }
+        let gate = Ringgate::start(engine, &block);
         let door = Self { gate, at, all };
         eventually("a replica answers", || (door.ask("SELECT @@server_id").ok()? != "1").then_some(()));
         door

@@ -175,7 +175,7 @@ fn host_of(address: &Address, text: &str) -> String {
 }
 
 /// Requests that may wait, and how long.
-fn queue(block: &Table<'_>) -> (usize, Duration) {
+pub(super) fn queue(block: &Table<'_>) -> (usize, Duration) {
     let default = (limits::QUEUE_DEFAULT, limits::QUEUE_TIME_DEFAULT);
     let Some(table) = block.table("queue", "write it like { max = 1000, timeout = \"5s\" }") else {
         return default;

@@ -1,8 +1,9 @@
 //! `[sql.NAME]` blocks.
 
+use super::pool::queue;
 use super::*;
 use crate::config::model::{
-    Balance, Consistency, Pool, PoolHealth, PoolTimes, Reads, Sql, SqlAccount, SqlTimes, SqlUsers,
+    Balance, Consistency, Pool, PoolHealth, PoolTimes, Pooling, Reads, Sql, SqlAccount, SqlTimes, SqlUsers,
 };
 use crate::mysql::auth::Password;
 use crate::proxyproto::Version;
@@ -13,6 +14,7 @@ const CONSISTENCY: [(&str, Consistency); 3] = [
     ("global", Consistency::Global),
     ("eventual", Consistency::Eventual),
 ];
+const POOLING: [(&str, Pooling); 2] = [("session", Pooling::Session), ("transaction", Pooling::Transaction)];
 const ACCOUNT: &str = "write it like { user = \"ringgate\", password_file = \"/etc/ringgate/sql.secret\" }";
 const USERS: &str =
     "write users = \"from-server\", or [ { user = \"app\", password_file = \"/etc/ringgate/app.secret\" } ]";
@@ -48,7 +50,9 @@ impl<'t> Checker<'t, '_> {
             }
         };
         let users = self.sql_users(block);
-        let (times, connect) = sql_times(block);
+        let (times, pool_times) = sql_times(block);
+        let (queue_max, queue_time) = queue(block);
+        let idle_max = block.get("idle_connections").and_then(|value| value.integer(0..=1_000_000));
         let word = |key| block.get(key);
         let pool = Pool {
             name: format!("sql.{name}"),
@@ -56,10 +60,15 @@ impl<'t> Checker<'t, '_> {
             servers: Vec::new(),
             tls: server_tls,
             send_proxy,
-            times: PoolTimes { connect, ..PoolTimes::default() },
+            times: PoolTimes { queue: queue_time, ..pool_times },
             attempts_max: limits::ATTEMPTS_DEFAULT,
-            queue_max: limits::QUEUE_DEFAULT,
-            idle_max: 0,
+            queue_max,
+            // What a client's address was told of is of no use for another one.
+            idle_max: if send_proxy.is_some() {
+                0
+            } else {
+                idle_max.map_or(limits::SERVER_IDLE_DEFAULT, |n| n as usize)
+            },
             keep_alive: false,
             health: PoolHealth::default(),
         };
@@ -72,6 +81,7 @@ impl<'t> Checker<'t, '_> {
             users,
             reads: word("reads").and_then(|value| value.word(&READS)).unwrap_or_default(),
             consistency: word("consistency").and_then(|value| value.word(&CONSISTENCY)).unwrap_or_default(),
+            pooling: word("pooling").and_then(|value| value.word(&POOLING)).unwrap_or_default(),
             lag_max: block.duration("lag_max", limits::SQL_LAG_DEFAULT),
             compression: block.boolean("compression", true),
             accept_proxy,
@@ -135,11 +145,11 @@ impl<'t> Checker<'t, '_> {
     }
 }
 
-/// Times of clients, and for connecting to a server.
-fn sql_times(block: &Table<'_>) -> (SqlTimes, Duration) {
-    let (default, connect) = (SqlTimes::default(), PoolTimes::default().connect);
+/// Times of clients, and of connections to servers.
+fn sql_times(block: &Table<'_>) -> (SqlTimes, PoolTimes) {
+    let (default, pool) = (SqlTimes::default(), PoolTimes::default());
     let Some(table) = block.table("timeouts", "write it like { idle = \"8h\", connect = \"5s\" }") else {
-        return (default, connect);
+        return (default, pool);
     };
     let times = SqlTimes {
         handshake: table.duration("handshake", default.handshake),
@@ -148,7 +158,11 @@ fn sql_times(block: &Table<'_>) -> (SqlTimes, Duration) {
         first_byte: table.duration("answer", default.first_byte),
         primary: table.duration("primary", default.primary),
     };
-    let connect = table.duration("connect", connect);
+    let pool = PoolTimes {
+        connect: table.duration("connect", pool.connect),
+        idle: table.duration("server_idle", pool.idle),
+        ..pool
+    };
     table.finish();
-    (times, connect)
+    (times, pool)
 }

@@ -30,6 +30,8 @@ pub struct Sql {
     pub reads: Reads,
     /// What a read must have seen.
     pub consistency: Consistency,
+    /// How long a client keeps its server connections.
+    pub pooling: Pooling,
     /// A replica that is further behind gets nothing.
     pub lag_max: Duration,
     /// Clients may compress.
@@ -85,6 +87,16 @@ pub enum Consistency {
     ReadYourWrites,
     /// What any session has written through this process.
     Global,
+}
+
+/// How long a client keeps its server connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// For its life. Then they are reset and kept for the next client of the same user.
+    #[default]
+    Session,
+    /// For a statement or a transaction, unless something is left behind on them.
+    Transaction,
 }
 
 /// Times of an `[sql.NAME]` block.

@@ -220,6 +220,7 @@ impl Block {
                 }
                 Role::Unknown => None,
             };
+            member.found_init(seen.has_init);
             member.found(role, seen.version, server.replicates.get(), lag);
         }
     }

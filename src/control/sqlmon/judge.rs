@@ -174,6 +174,7 @@ mod tests {
             version: Version::parse(b"10.11.6-MariaDB").unwrap(),
             server_id: id as u64 + 1,
             is_writable,
+            has_init: false,
             applied: Vec::new(),
             executed: Vec::new(),
             sources,

@@ -76,6 +76,8 @@ pub(super) struct Seen {
     pub(super) server_id: u64,
     /// Neither `read_only` nor `super_read_only`.
     pub(super) is_writable: bool,
+    /// `init_connect` is set.
+    pub(super) has_init: bool,
     /// What it has executed of what others wrote.
     pub(super) applied: Vec<Gtid>,
     /// What it has executed at all.
@@ -88,17 +90,20 @@ pub(super) struct Seen {
 pub(super) const fn question(version: Version) -> &'static str {
     match version.vendor {
         Vendor::MariaDb => {
-            "SELECT @@version AS version, @@global.read_only AS read_only, @@server_id AS server_id, \
+            "SELECT @@version AS version, @@global.read_only AS read_only, \
+             @@server_id AS server_id, @@global.init_connect AS init_connect, \
              @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS written, \
              @@global.gtid_current_pos AS current; SHOW ALL SLAVES STATUS"
         }
         Vendor::MySql if version.number >= 80_022 => {
             "SELECT @@version AS version, @@global.read_only OR @@global.super_read_only AS read_only, \
-             @@server_id AS server_id, @@global.gtid_executed AS applied; SHOW REPLICA STATUS"
+             @@server_id AS server_id, @@global.init_connect AS init_connect, \
+             @@global.gtid_executed AS applied; SHOW REPLICA STATUS"
         }
         Vendor::MySql => {
             "SELECT @@version AS version, @@global.read_only OR @@global.super_read_only AS read_only, \
-             @@server_id AS server_id, @@global.gtid_executed AS applied; SHOW SLAVE STATUS"
+             @@server_id AS server_id, @@global.init_connect AS init_connect, \
+             @@global.gtid_executed AS applied; SHOW SLAVE STATUS"
         }
     }
 }
@@ -144,6 +149,7 @@ pub(super) fn read(tables: &[Table], (asked, answered): (Moment, Moment)) -> Opt
         version: Version::parse(about.get(&["version"])?)?,
         server_id: about.number(&["server_id"])?,
         is_writable: matches!(about.text(&["read_only"]), "0" | "OFF"),
+        has_init: !about.text(&["init_connect"]).is_empty(),
         applied,
         executed,
         sources: replication.rows().map(source).collect(),

@@ -72,7 +72,7 @@ impl Judge<'_> {
             Word::Prepare | Word::Execute | Word::Deallocate => self.by_text(first.word),
             Word::Get => {
                 self.finish_with_variables();
-                self.effects |= Effects::READS_DIAGNOSTICS;
+                self.effects |= Effects::READS_DIAGNOSTICS | Effects::READS_LAST;
                 (Target::Same, Rule::Diagnostics)
             }
             Word::Help => self.read(),

@@ -99,7 +99,9 @@ impl Judge<'_> {
             Word::ReleaseLock | Word::ReleaseAllLocks => self.release_lock(word),
             Word::IsFreeLock | Word::IsUsedLock => self.signs.named_lock = true,
             Word::LastInsertId => self.last_insert_id(),
-            Word::FoundRows | Word::RowCount => self.effects |= Effects::READS_DIAGNOSTICS,
+            Word::FoundRows | Word::RowCount => {
+                self.effects |= Effects::READS_DIAGNOSTICS | Effects::READS_LAST;
+            }
             Word::ConnectionId => self.effects |= Effects::CONNECTION_ID,
             Word::NextVal | Word::SetVal | Word::LastVal => self.effects |= Effects::SEQUENCES,
             Word::LoadFile => self.signs.load_file = true,
@@ -256,6 +258,9 @@ impl Judge<'_> {
         {
             self.signs.position = true;
             self.effects |= Effects::WAITS;
+            if is(&["last_gtid"]) {
+                self.effects |= Effects::READS_LAST;
+            }
         } else if is(&["read_only", "super_read_only", "innodb_read_only", "in_transaction"])
             || is(&["tx_read_only", "transaction_read_only"])
         {

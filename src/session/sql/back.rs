@@ -4,6 +4,12 @@
 //! is as the client's session wants it. It owns: the connection, the place (claim) at the server. Always true: a
 //! connection to a replica is fenced (`tx_read_only`) before the first command; nobody is told what the set-up did.
 
+mod ask;
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
 use crate::balance::Claim;
 use crate::clock::Moment;
 use crate::close::Close;
@@ -11,10 +17,12 @@ use crate::cluster::Gtid;
 use crate::config::model::{Config, Pool as ServerPool};
 use crate::counters::Count;
 use crate::ids::ServerId;
-use crate::limits::{SQL_LOGIN_PACKETS_MAX, SQL_POSITION_BYTES_MAX, SQL_SETUP_BYTES_MAX, SQL_WAIT_TIME};
+use crate::limits::{
+    SERVER_IDLE_FRESH_TIME, SQL_GTID_SOURCES_MAX, SQL_LOGIN_PACKETS_MAX, SQL_POSITION_BYTES_MAX,
+};
 use crate::mysql::auth::{self, Plugin};
 use crate::mysql::command::Kind;
-use crate::mysql::facts::{Capabilities, Status, Vendor, Version};
+use crate::mysql::facts::{Capabilities, Status, Version};
 use crate::mysql::generic::OkPacket;
 use crate::mysql::handshake::{First, LoginReply, Response, Scramble, SslRequest, scramble_of};
 use crate::mysql::packet::{self, HEADER_BYTES, Parse};
@@ -23,11 +31,13 @@ use crate::mysql::reply::{Judged, Reply, What};
 use crate::net::Ends;
 use crate::proxyproto;
 use crate::session::conn::Conn;
-use crate::session::{Cx, Event, Leg};
+use crate::session::{Cx, Event, Kept, Leg};
 use crate::tls::Pipe;
 
 use super::login::Secrets;
-use super::state::State;
+use super::standing::Standing;
+use super::state::{State, Variable};
+use ask::{number_of, row_of};
 
 /// Which of its two server connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +66,14 @@ pub(super) enum Stage {
     Prepare,
     /// The replica waits for a position.
     Position,
+    /// Unused for a while, it shows that it is there.
+    Ping,
+    /// What another client left is taken away.
+    Reset,
+    /// It tells the last insert id, and forgets it.
+    InsertId,
+    /// It is told it.
+    BringInsertId,
     /// It may be given a command.
     Ready,
     /// It answers one.
@@ -92,12 +110,30 @@ pub(super) struct Back {
     pub(super) status: Status,
     /// How far it has followed the changes of the session's state.
     pub(super) synced: u64,
+    /// How far it will have when what it was asked is done.
+    asked: u64,
+    /// The database that is chosen there, and the one that it was asked to choose.
+    pub(super) database: Vec<u8>,
+    asked_database: Vec<u8>,
+    /// It was used by others before; nothing has come from it for this session yet.
+    pub(super) is_stale: bool,
+    /// A reset of the client's own may have left other character sets than a login.
+    pub(super) is_dirty: bool,
+    /// What it would answer to LAST_INSERT_ID(), unless a statement may have changed that.
+    pub(super) insert_id: u64,
+    pub(super) may_have_id: bool,
+    /// The id that it told.
+    pub(super) told_id: Option<u64>,
+    /// Variables that it was found with.
+    found: Option<Arc<Vec<Variable>>>,
     /// When it stood.
     pub(super) connected: Moment,
     /// The statement that was prepared last; `Some(None)`: it could not be.
     pub(super) prepared: Option<Option<u32>>,
     /// Whether the position was reached that it waited for.
     pub(super) waited: Option<bool>,
+    /// That position.
+    pub(super) positions: ArrayVec<Gtid, SQL_GTID_SOURCES_MAX>,
     row: Vec<u8>,
     scramble: Scramble,
     plugin: Option<Plugin>,
@@ -130,9 +166,19 @@ impl Back {
             capabilities: Capabilities::NONE,
             status: Status::AUTOCOMMIT,
             synced: 0,
+            asked: 0,
+            database: Vec::new(),
+            asked_database: Vec::new(),
+            is_stale: false,
+            is_dirty: false,
+            insert_id: 0,
+            may_have_id: false,
+            told_id: None,
+            found: None,
             connected: Moment::NEVER,
             prepared: None,
             waited: None,
+            positions: ArrayVec::new(),
             row: Vec::new(),
             scramble: [0; 20],
             plugin: None,
@@ -163,8 +209,10 @@ impl Back {
     pub(super) fn on(&mut self, event: Event, ends: &Ends, cx: &mut Cx<'_>) -> Result<(), Close> {
         match event {
             Event::Connected(_) => self.on_connected(ends, cx)?,
+            Event::Adopted(_, kept) => self.adopt(kept, cx)?,
             Event::Refused(_, errno) => return Err(crate::session::dial::refusal(errno)),
             Event::Received(_, chain) => {
+                self.is_stale = false;
                 self.conn.received(chain, cx.pool).map_err(|_| Close::ServerTls)?;
             }
             Event::Eof(_) => self.conn.ended(),
@@ -186,6 +234,24 @@ impl Back {
             if !self.conn.outbox.append(&header, cx.pool) {
                 return Err(Close::NoMemory);
             }
+        }
+        Ok(())
+    }
+
+    /// Somebody else has used it.
+    fn adopt(&mut self, kept: Kept, cx: &mut Cx<'_>) -> Result<(), Close> {
+        cx.counters.add(Count::ServerReused, 1);
+        self.conn = kept.conn;
+        let Some(standing) = kept.standing else { return Err(Close::Bug) };
+        let Standing { capabilities, version, thread, variables, database, since, .. } = *standing;
+        self.thread = thread;
+        (self.capabilities, self.version) = (capabilities, version);
+        (self.database, self.found) = (database, Some(variables));
+        (self.connected, self.is_stale) = (cx.now, true);
+        self.reply = Reply::new(capabilities);
+        self.stage = Stage::Ready;
+        if cx.now.since(since) > SERVER_IDLE_FRESH_TIME {
+            self.command(Kind::Ping, b"", Stage::Ping, cx)?;
         }
         Ok(())
     }
@@ -242,7 +308,7 @@ impl Back {
                 What::PassHeld(held) => held,
                 _ => b"",
             };
-            if self.stage == Stage::Position {
+            if matches!(self.stage, Stage::Position | Stage::InsertId) {
                 if self.row.len() + row.len() > SQL_POSITION_BYTES_MAX {
                     return Err(Close::ServerBadAnswer);
                 }
@@ -346,6 +412,7 @@ impl Back {
         self.send(cx, |out| response.write(out))?;
         self.reply = Reply::new(self.capabilities);
         self.reply.begin_login();
+        self.database = whose.state.database().to_vec();
         self.stage = Stage::Login;
         Ok(())
     }
@@ -369,23 +436,41 @@ impl Back {
             return Ok(());
         }
         if judged == Judged::Err {
-            return Err(Fault::Refused(payload.to_vec()));
+            let is_ours = matches!(self.stage, Stage::Ping | Stage::Reset | Stage::InsertId);
+            return Err(if is_ours {
+                Close::ServerBadAnswer.into()
+            } else {
+                Fault::Refused(payload.to_vec())
+            });
         }
         match (self.stage, judged) {
             (Stage::Login, Judged::Ok) => {
                 let ok = OkPacket::parse(payload, self.capabilities).map_err(|_| Close::ServerBadAnswer)?;
                 self.status = ok.status;
-                self.set_up(cx)?;
+                self.set_up(None, cx)?;
+            }
+            (Stage::Ping | Stage::BringInsertId, Judged::Ok) => self.stage = Stage::Ready,
+            (Stage::Reset, Judged::Ok) => {
+                (self.insert_id, self.may_have_id, self.is_dirty) = (0, false, false);
+                self.set_up(Some(whose.state.collation), cx)?;
+            }
+            (Stage::InsertId, Judged::End) => {
+                let definitions = if self.capabilities.has(Capabilities::DEPRECATE_EOF) { 3 } else { 4 };
+                let id = row_of(&self.row, definitions).and_then(number_of).ok_or(Close::ServerBadAnswer)?;
+                (self.insert_id, self.may_have_id, self.told_id) = (0, false, Some(id));
+                self.stage = Stage::Ready;
             }
             (Stage::Login, Judged::AuthSwitch | Judged::AuthMore) => self.go_on(payload, whose, cx)?,
             (Stage::Setup, Judged::Ok) => {
                 // The login brought the database along.
-                self.synced = if whose.state.has_variables() { 0 } else { whose.state.stamp() };
+                let is_there = !whose.state.has_variables() && self.database == whose.state.database();
+                self.synced = if is_there { whose.state.stamp() } else { 0 };
                 self.stage = Stage::Ready;
             }
             (Stage::Variables, Judged::Ok) => self.bring_database(whose.state, cx)?,
             (Stage::Database, Judged::Ok) => {
-                self.synced = whose.state.stamp();
+                self.database = std::mem::take(&mut self.asked_database);
+                self.synced = self.asked;
                 self.stage = Stage::Ready;
             }
             (Stage::Prepare, Judged::PrepareOk) => {
@@ -397,34 +482,6 @@ impl Back {
             }
             _ => return Err(Close::ServerBadAnswer.into()),
         }
-        Ok(())
-    }
-
-    /// Has a replica wait for positions; `waited` says whether they were reached in time.
-    pub(super) fn wait_for(&mut self, positions: &[Gtid], cx: &mut Cx<'_>) -> Result<(), Close> {
-        let mut list = String::new();
-        let is_mariadb = self.version.is_none_or(|version| version.vendor == Vendor::MariaDb);
-        for gtid in positions {
-            list.push_str(if list.is_empty() { "" } else { "," });
-            list.push_str(&gtid.text(is_mariadb));
-        }
-        let function = if is_mariadb { "MASTER_GTID_WAIT" } else { "WAIT_FOR_EXECUTED_GTID_SET" };
-        let seconds = SQL_WAIT_TIME.as_secs_f64();
-        self.waited = None;
-        self.row.clear();
-        self.ask(format!("SELECT {function}('{list}',{seconds})").as_bytes(), Stage::Position, cx)
-    }
-
-    /// Prepares a statement; `prepared` says what became of it.
-    pub(super) fn prepare(&mut self, text: &[u8], cx: &mut Cx<'_>) -> Result<(), Close> {
-        self.sequence = 0;
-        self.prepared = None;
-        self.send(cx, |out| {
-            out.push(Kind::StmtPrepare as u8);
-            out.extend_from_slice(text);
-        })?;
-        self.reply.begin(Kind::StmtPrepare);
-        self.stage = Stage::Prepare;
         Ok(())
     }
 
@@ -455,88 +512,13 @@ impl Back {
             Some(None) => Err(Fault::Refused(super::login::cannot_answer(self.plugin))),
         }
     }
-
-    /// Sends a statement of our own.
-    fn ask(&mut self, text: &[u8], stage: Stage, cx: &mut Cx<'_>) -> Result<(), Close> {
-        let attributes = self.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
-        self.sequence = 0;
-        self.send(cx, |out| {
-            out.push(Kind::Query as u8);
-            if attributes {
-                // None, in one set.
-                out.extend_from_slice(&[0, 1]);
-            }
-            out.extend_from_slice(text);
-        })?;
-        self.reply.begin(Kind::Query);
-        self.stage = stage;
-        Ok(())
-    }
-
-    /// Sets trackers and the fence.
-    pub(super) fn set_up(&mut self, cx: &mut Cx<'_>) -> Result<(), Close> {
-        let is_mariadb = self.version.is_none_or(|version| version.vendor == Vendor::MariaDb);
-        let mut text = b"SET session_track_schema=1,session_track_state_change=1,session_track_transaction_info='CHARACTERISTICS',session_track_system_variables='*'".to_vec();
-        if !is_mariadb {
-            text.extend_from_slice(b",session_track_gtids=OWN_GTID");
-        }
-        if self.side == Side::Replica {
-            let fence: &[u8] = if is_mariadb { b",tx_read_only=1" } else { b",transaction_read_only=1" };
-            text.extend_from_slice(fence);
-        }
-        self.ask(&text, Stage::Setup, cx)
-    }
-
-    /// Brings the connection's session to where the client's is; true when it is there already.
-    pub(super) fn sync(&mut self, state: &State, cx: &mut Cx<'_>) -> Result<bool, Close> {
-        if self.synced == state.stamp() {
-            return Ok(true);
-        }
-        let text = state.assignments(self.synced);
-        if text.len() > SQL_SETUP_BYTES_MAX {
-            return Err(Close::Bug);
-        }
-        match text.is_empty() {
-            true => self.bring_database(state, cx)?,
-            false => self.ask(&text, Stage::Variables, cx)?,
-        }
-        Ok(self.is_ready())
-    }
-
-    fn bring_database(&mut self, state: &State, cx: &mut Cx<'_>) -> Result<(), Close> {
-        if state.database_stamp() <= self.synced || state.database().is_empty() {
-            self.synced = state.stamp();
-            self.stage = Stage::Ready;
-            return Ok(());
-        }
-        self.sequence = 0;
-        self.send(cx, |out| {
-            out.push(Kind::InitDb as u8);
-            out.extend_from_slice(state.database());
-        })?;
-        self.reply.begin(Kind::InitDb);
-        self.stage = Stage::Database;
-        Ok(())
-    }
-}
-
-/// The payload of the packet behind so many others.
-fn row_of(mut bytes: &[u8], before: usize) -> Option<&[u8]> {
-    for at in 0..=before {
-        let Parse::Done(packet, used) = packet::parse(bytes, SQL_POSITION_BYTES_MAX) else { return None };
-        if at == before {
-            return Some(packet.payload);
-        }
-        bytes = bytes.get(used..)?;
-    }
-    None
 }
 
 /// Bytes of a packet that we say we take.
 const PACKET_BYTES_MAX: u32 = 0x4000_0000;
 
 /// What is asked of a server for a client with these capabilities.
-fn wanted(client: Capabilities, no_database: bool) -> Capabilities {
+pub(super) fn wanted(client: Capabilities, no_database: bool) -> Capabilities {
     let own = Capabilities::PROTOCOL_41
         | Capabilities::SECURE_CONNECTION
         | Capabilities::PLUGIN_AUTH

@@ -7,7 +7,7 @@
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::counters::Count;
-use crate::limits::{ATTEMPTS_DEFAULT, SQL_COMMAND_BYTES_MAX};
+use crate::limits::{ATTEMPTS_DEFAULT, SQL_COMMAND_BYTES_MAX, SQL_DIAGNOSTICS_TIME};
 use crate::meters::reason;
 use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
@@ -145,6 +145,9 @@ impl SqlSession {
         }
         let is_read = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Replica);
         let packet = self.with_own_id(packet, verdict.as_deref());
+        if verdict.as_ref().is_some_and(|verdict| verdict.rule != Rule::Diagnostics) {
+            self.diagnostics_until = None;
+        }
         self.job = Some(Box::new(Job {
             kind,
             packet: if is_long { Vec::new() } else { packet },
@@ -153,6 +156,7 @@ impl SqlSession {
             sent: false,
             answered: false,
             failed: false,
+            warned: false,
             is_read: is_read && self.texts.transaction() == Transaction::None,
             route: reason(side == Side::Replica, why),
             verdict,
@@ -241,8 +245,8 @@ impl SqlSession {
 
     /// It has something at its primary that another connection would not have: statements, settings that are not brought
     /// along.
-    fn needs_its_primary(&self) -> bool {
-        let settings = !self.texts.is_autocommit() || self.texts.begins_read_only();
+    pub(super) fn needs_its_primary(&self) -> bool {
+        let settings = !self.texts.is_autocommit() || self.texts.begins_read_only() || self.is_spoilt;
         self.statements.are_held() || settings || self.state.is_beyond
     }
 
@@ -257,6 +261,16 @@ impl SqlSession {
             Err(fault) => {
                 self.lost_in_command(side, &fault, cx);
                 return self.phase == Phase::Ready;
+            }
+        }
+        if side == Side::Primary {
+            match self.knows_insert_id(cx) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(fault) => {
+                    self.lost(side, fault, cx);
+                    return self.phase == Phase::Ready;
+                }
             }
         }
         let is_plain_read = self.job.as_ref().is_some_and(|job| job.is_read);
@@ -306,8 +320,10 @@ impl SqlSession {
             return Ok(None);
         };
         if let Some(aim) = &mut job.aim {
-            if aim.server != back.server {
-                return Err(Close::NoServer.into());
+            if !aim.is_there(back.server) {
+                let mut payload = Vec::new();
+                Code::NO_SUCH_THREAD.packet(b"Unknown thread id").write(&mut payload);
+                return Err(Fault::Refused(payload));
             }
             aim.begin();
             let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
@@ -373,6 +389,12 @@ impl SqlSession {
             back.stage = Stage::Ready;
             status = back.status;
             unasked = back.conn.is_eof() || !back.conn.inbox.is_empty();
+            let asks = job.verdict.as_ref().is_some_and(|verdict| verdict.rule == Rule::Diagnostics);
+            if !asks {
+                self.last_leg = Some(back.leg);
+                let warns = job.failed || job.warned;
+                self.diagnostics_until = warns.then(|| cx.now + SQL_DIAGNOSTICS_TIME);
+            }
         }
         let place = if job.side == Side::Primary { Place::Primary } else { Place::Replica };
         match &job.verdict {
@@ -399,6 +421,10 @@ impl SqlSession {
 
     /// What a statement did that no tracker tells.
     fn note_effects(&mut self, effects: Effects, rule: Rule, job: &Job) {
+        let changes = Effects::WRITES_INSERT_ID | Effects::CALLS | Effects::OPAQUE | Effects::MANY;
+        if let Some(back) = &mut self.backs[job.side as usize] {
+            back.may_have_id |= effects.has(changes);
+        }
         if job.failed {
             return;
         }
@@ -414,10 +440,14 @@ impl SqlSession {
         match Command::parse(payload, self.state.capabilities) {
             Ok(Command::ResetConnection) => {
                 self.state.reset();
+                if let Some(back) = &mut self.backs[Side::Primary as usize] {
+                    (back.is_dirty, back.insert_id, back.may_have_id) = (true, 0, false);
+                }
                 self.statements = Statements::default();
                 *self.texts = SessionState::new(self.dialect);
                 self.drop_back(Side::Replica, None, cx);
             }
+            Ok(Command::SetOption(_)) => self.is_spoilt = true,
             Ok(Command::StmtClose(number)) => {
                 let there = self.statements.close(number);
                 let Some(back) = &mut self.backs[Side::Replica as usize] else { return };
@@ -478,8 +508,7 @@ impl SqlSession {
             self.is_doomed |= holds;
             return;
         }
-        let is_broken =
-            matches!(fault, Fault::Close(close) if !matches!(close, Close::NoServer | Close::QueueFull));
+        let is_broken = matches!(fault, Fault::Close(close) if !matches!(close, Close::NoServer | Close::QueueFull | Close::QueueTimeout));
         if side == Side::Primary && !job.sent && !holds && is_broken && job.moves < ATTEMPTS_DEFAULT {
             // Nothing was there, and nothing has run: another connection will do.
             job.moves += 1;

@@ -227,6 +227,7 @@ impl SqlSession {
         match verdict {
             Verdict::In(secrets, is_fast) => {
                 self.secrets = secrets;
+                self.key = None;
                 *self.state = State::new(&login.user, &login.database, login.capabilities, login.collation);
                 (self.state.offered, self.state.scramble) = (login.offered, login.scramble);
                 if is_fast {

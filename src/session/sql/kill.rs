@@ -73,6 +73,11 @@ impl Aim {
         out
     }
 
+    /// What is to be hit is still there, as far as this server is concerned.
+    pub(super) fn is_there(&self, server: ServerId) -> bool {
+        self.server == server && self.seat.still_has(&self.thread)
+    }
+
     /// It is about to be done.
     pub(super) fn begin(&mut self) {
         if self.kill.is_none_or(|kill| !kill.query) && !std::mem::replace(&mut self.is_told, true) {
@@ -172,6 +177,15 @@ impl SqlSession {
             out.extend_from_slice(&text);
         });
         out
+    }
+
+    /// Its seat knows the connection of this side from the moment at which it may be given commands.
+    pub(super) fn sit_down(&mut self, side: Side, cx: &Cx<'_>) {
+        let cluster = self.cluster(cx);
+        let (Some(seat), Some(back)) = (&self.seat, &mut self.backs[side as usize]) else { return };
+        if back.is_ready() && !std::mem::replace(&mut back.is_seated, true) {
+            seat.has(side as usize, cluster.thread(back.server, back.thread));
+        }
     }
 
     /// Somebody kills this session, and it has lost a connection.

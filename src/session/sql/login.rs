@@ -36,6 +36,13 @@ impl Secrets {
         }
     }
 
+    /// What is known, for a hash of it.
+    pub(super) fn each(&self, mut to: impl FnMut(&[u8])) {
+        to(self.native.as_ref().map_or(&b""[..], |secret| secret.reveal()));
+        to(self.sha2.as_ref().map_or(&b""[..], |secret| secret.reveal()));
+        to(self.password.as_ref().map_or(&b""[..], Password::reveal));
+    }
+
     /// The answer to a greeting's scramble, and by which plugin.
     pub(super) fn first_answer(&self, plugin: Plugin, scramble: &Scramble) -> Option<(Plugin, Vec<u8>)> {
         if self.is_empty {

@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 
 use crate::cluster::{Gtid, Member};
-use crate::config::model::{self, Consistency};
+use crate::config::model::{self, Consistency, Pooling};
 use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
 use crate::mysql::classify::classify;
 use crate::mysql::command::{Command, Kind, Query};
@@ -134,6 +134,13 @@ impl SqlSession {
             let text = "ringgate: the connection that knew the last insert id is gone";
             return Plan::Refuse(Code::SERVER_LOST, text.into());
         }
+        let is_shared = site.pooling == Pooling::Transaction;
+        let asks = Effects::READS_LAST | Effects::READS_DIAGNOSTICS;
+        let asks = if self.diagnostics_until.is_some() { asks } else { Effects::READS_LAST };
+        if is_shared && verdict.effects.has(asks) && !self.has_last() {
+            let text = "ringgate: the connection that knew this was given back (pooling = \"transaction\"); ask within a transaction";
+            return Plan::Refuse(Code::NOT_SUPPORTED, text.into());
+        }
         let decision = decide(&verdict, &self.texts, reads);
         if decision.end_on_replica {
             // Its transaction ends with it.
@@ -153,6 +160,11 @@ impl SqlSession {
             Place::Replica => (Side::Primary, Rule::NoReplica),
         };
         Plan::At(side, why, Some(Box::new(verdict)))
+    }
+
+    /// The connection that ran the last statement is still there, or there was none.
+    fn has_last(&self) -> bool {
+        self.last_leg.is_none_or(|leg| self.backs.iter().flatten().any(|back| back.leg == leg))
     }
 
     /// Whether a replica may be given a read now, perhaps after a short wait. A connection to one that may not any more is
@@ -204,13 +216,14 @@ impl SqlSession {
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
         if let Some(reached) = back.waited.take() {
             if reached {
-                for gtid in &must_see {
+                // Those that it was asked for: others may have been acknowledged meanwhile.
+                for gtid in &back.positions {
                     let _ = member.has.raise(*gtid);
                 }
             } else {
                 self.impatient_until = cx.now + SQL_NO_WAIT_TIME;
             }
-            return Ok(Some(reached));
+            return Ok(Some(reached && must_see.iter().all(|gtid| member.has.has(*gtid))));
         }
         if must_see.iter().all(|gtid| member.has.has(*gtid)) {
             return Ok(Some(true));

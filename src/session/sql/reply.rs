@@ -10,9 +10,9 @@ use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
-use crate::mysql::packet::{HEADER_BYTES, Header, Numbers, put};
+use crate::mysql::packet::{HEADER_BYTES, Header, put};
 use crate::mysql::prepared::PrepareOk;
-use crate::mysql::reply::{Judged, Upload, What};
+use crate::mysql::reply::{Judged, What};
 use crate::mysql::track::{Change, changes, rewrite_packet};
 use crate::mysql::verdict::Effects;
 use crate::route::split::Place;
@@ -122,7 +122,7 @@ impl SqlSession {
                 let variables = Effects::READS_VARIABLES | Effects::WRITES_VARIABLES;
                 let needs = job.verdict.as_ref().is_some_and(|verdict| verdict.effects.has(variables))
                     && self.texts.variables() == Some(Place::Replica);
-                if side == Side::Replica && fence && !job.answered && !in_own && !needs {
+                if side == Side::Replica && fence && job.may_move() && !in_own && !needs {
                     return Ok(true);
                 }
                 job.failed = true;
@@ -144,13 +144,15 @@ impl SqlSession {
                 let ok = OkPacket::parse(payload, from).map_err(bad)?;
                 job.aim.iter_mut().for_each(|aim| aim.done());
                 rewrite_packet(&mut out, packet, from, self.state.capabilities, is_told).map_err(bad)?;
+                job.warned = ok.warnings > 0;
                 if side == Side::Primary && ok.last_insert_id != 0 {
-                    (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
+                    self.told_insert_id();
                 }
                 self.told(side, ok.status, ok.state, cx);
             }
             Judged::End => {
                 let eof = EofPacket::parse(payload).map_err(bad)?;
+                job.warned = eof.warnings > 0;
                 out.extend_from_slice(packet);
                 // Without DEPRECATE_EOF what such an answer wrote is not told; a transaction's COMMIT tells it.
                 let autocommitted = side == Side::Primary && !eof.status.has(Status::IN_TRANS);
@@ -158,8 +160,7 @@ impl SqlSession {
                 self.told(side, eof.status, b"", cx);
             }
             Judged::LocalInfile => {
-                job.upload = Some(Upload::new());
-                job.numbers = is_compressed.then(|| Numbers::new(sequence_of(packet).wrapping_add(1)));
+                job.begin_upload(sequence_of(packet), is_compressed);
                 out.extend_from_slice(packet);
             }
             Judged::PrepareOk => {
@@ -177,6 +178,14 @@ impl SqlSession {
             job.passed(out.len());
         }
         if self.front.outbox.append(&out, cx.pool) { Ok(false) } else { Err(Close::NoMemory.into()) }
+    }
+
+    /// The primary's connection knows the id of an insert.
+    fn told_insert_id(&mut self) {
+        (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
+        if let Some(back) = &mut self.backs[Side::Primary as usize] {
+            back.may_have_id = true;
+        }
     }
 
     /// A server told the state of its session.
@@ -199,7 +208,14 @@ impl SqlSession {
                 Change::SystemVariable { name: b"tx_read_only" | b"transaction_read_only", value } => {
                     self.is_unfenced |= !matches!(value, b"ON" | b"1");
                 }
-                Change::Schema(name) if side == Side::Primary => self.texts.told_schema(name),
+                Change::Schema(name) => {
+                    if let Some(back) = &mut self.backs[side as usize] {
+                        back.database = name.to_vec();
+                    }
+                    if side == Side::Primary {
+                        self.texts.told_schema(name);
+                    }
+                }
                 _ => {}
             }
         }

@@ -4,6 +4,8 @@
 //! another connection to the same state. It owns the values. Always true: what it holds was told by a server, not guessed
 //! from a text; the stamp counts the changes, so that a connection knows what it has missed.
 
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 
 use crate::cluster::{Gtid, Positions};
@@ -13,11 +15,22 @@ use crate::mysql::handshake::Scramble;
 use crate::mysql::track::{Change, changes};
 
 /// A variable that is not as it was after the login.
-#[derive(Debug)]
-struct Variable {
-    name: Vec<u8>,
-    value: Vec<u8>,
+#[derive(Clone, Debug)]
+pub(super) struct Variable {
+    pub(super) name: Vec<u8>,
+    pub(super) value: Vec<u8>,
     stamp: u64,
+}
+
+/// What a connection's variables are to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// As the session has them.
+    Same,
+    /// Further ones are to be set.
+    Fewer,
+    /// Some are set that the session does not have.
+    Others,
 }
 
 /// A session's state.
@@ -32,8 +45,7 @@ pub(super) struct State {
     pub(super) offered: Capabilities,
     pub(super) scramble: Scramble,
     database: Vec<u8>,
-    database_stamp: u64,
-    variables: Vec<Variable>,
+    variables: Arc<Vec<Variable>>,
     stamp: u64,
     /// The last write of each source.
     written: ArrayVec<Gtid, SQL_WRITTEN_MAX>,
@@ -45,6 +57,8 @@ pub(super) struct State {
     pub(super) has_insert_id: bool,
     /// One that knew it is gone: nobody can say it any more.
     pub(super) lost_insert_id: bool,
+    /// What the last connection to the primary knew of it when it was given back.
+    pub(super) insert_id: u64,
     /// The trackers of the primary's connection were changed by the client: they are to be set again.
     pub(super) trackers_changed: bool,
 }
@@ -105,7 +119,6 @@ impl State {
             capabilities,
             collation,
             stamp: 1,
-            database_stamp: 1,
             ..Self::default()
         }
     }
@@ -120,11 +133,6 @@ impl State {
         &self.database
     }
 
-    /// When the database was changed.
-    pub(super) const fn database_stamp(&self) -> u64 {
-        self.database_stamp
-    }
-
     /// Counts the changes.
     pub(super) const fn stamp(&self) -> u64 {
         self.stamp
@@ -133,6 +141,30 @@ impl State {
     /// Variables differ from what a login gives.
     pub(super) fn has_variables(&self) -> bool {
         !self.variables.is_empty()
+    }
+
+    /// Variables that differ from what a login gives.
+    pub(super) fn variables(&self) -> &Arc<Vec<Variable>> {
+        &self.variables
+    }
+
+    /// Compares with what a connection has.
+    pub(super) fn compare(&self, found: &Arc<Vec<Variable>>) -> Found {
+        let has = |one: &Variable| {
+            let known = self.variables.iter().find(|known| known.name == one.name);
+            known.map(|known| known.value == one.value)
+        };
+        if Arc::ptr_eq(found, &self.variables) {
+            return Found::Same;
+        }
+        let mut same = found.len() == self.variables.len();
+        for one in found.iter() {
+            match has(one) {
+                None => return Found::Others,
+                Some(is_same) => same &= is_same,
+            }
+        }
+        if same { Found::Same } else { Found::Fewer }
     }
 
     /// What it has written is on a server with these positions.
@@ -147,9 +179,9 @@ impl State {
 
     /// The session is as after its login.
     pub(super) fn reset(&mut self) {
-        self.variables.clear();
+        self.variables = Arc::default();
         self.is_beyond = false;
-        (self.has_insert_id, self.lost_insert_id) = (false, false);
+        (self.has_insert_id, self.lost_insert_id, self.insert_id) = (false, false, 0);
         // The trackers are the server's own again.
         self.trackers_changed = true;
     }
@@ -181,7 +213,6 @@ impl State {
                 Change::SystemVariable { name, value } => self.set(name, value),
                 Change::Schema(name) if name != self.database => {
                     self.stamp += 1;
-                    self.database_stamp = self.stamp;
                     self.database = name.to_vec();
                 }
                 _ => {}
@@ -207,7 +238,8 @@ impl State {
         }
         // A character set brings its collation along, also one that is set again; a collation comes after its set.
         if [CHARACTER_SET, COLLATION].contains(&name) {
-            self.variables.retain(|variable| variable.name != COLLATION && variable.name != name);
+            Arc::make_mut(&mut self.variables)
+                .retain(|variable| variable.name != COLLATION && variable.name != name);
         }
         let known = self.variables.iter().position(|variable| variable.name == name);
         if known.is_some_and(|at| self.variables[at].value == value) {
@@ -220,12 +252,13 @@ impl State {
         }
         self.stamp += 1;
         let stamp = self.stamp;
+        let variables = Arc::make_mut(&mut self.variables);
         match known {
             Some(at) => {
-                self.variables[at].value = value.to_vec();
-                self.variables[at].stamp = stamp;
+                variables[at].value = value.to_vec();
+                variables[at].stamp = stamp;
             }
-            None => self.variables.push(Variable { name: name.to_vec(), value: value.to_vec(), stamp }),
+            None => variables.push(Variable { name: name.to_vec(), value: value.to_vec(), stamp }),
         }
     }
 
@@ -319,7 +352,7 @@ mod tests {
         assert_eq!(String::from_utf8(state.assignments(2)).unwrap(), last);
         assert_eq!(state.assignments(3), b"");
         state.told(&state_of(&[variable(b"sql_mode", b"ANSI"), Change::Schema(b"other")]), |_| {});
-        assert_eq!((state.stamp(), state.database_stamp(), state.database()), (4, 4, &b"other"[..]));
+        assert_eq!((state.stamp(), state.database()), (4, &b"other"[..]));
         let seen = Positions::default();
         assert!(!state.is_seen_by(&seen));
         assert!(seen.raise(Gtid { source: 0, number: 9 }) && state.is_seen_by(&seen));

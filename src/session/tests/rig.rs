@@ -238,8 +238,9 @@ impl Rig {
             }
             Op::Close(leg) => self.finish(leg, End::Closed),
             Op::Reset(leg) => self.finish(leg, End::Reset),
-            Op::Park(leg, _, conn) => {
+            Op::Park(leg, _, kept) => {
                 self.finish(leg, End::Parked);
+                let conn = kept.conn;
                 assert_eq!((conn.pages(), conn.is_eof()), (0, false), "nothing is left in a kept connection");
                 self.parked.push(conn);
             }
@@ -361,7 +362,7 @@ impl Rig {
         let mut wire = Wire::new(leg);
         (wire.receiving, wire.reads) = (conn.is_receiving(), reads);
         self.back = Some(wire);
-        self.tell(Event::Adopted(leg, conn));
+        self.tell(Event::Adopted(leg, conn.into()));
     }
 
     /// The connect fails.

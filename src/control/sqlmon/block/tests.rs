@@ -56,6 +56,7 @@ impl Rig {
             version: Version::parse(b"10.11.6-MariaDB").unwrap(),
             server_id: at as u64 + 1,
             is_writable,
+            has_init: false,
             executed: applied.clone(),
             applied,
             sources: source.into_iter().collect(),
