@@ -5,7 +5,7 @@
 //! exactly as long as its session has it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Member;
@@ -38,7 +38,8 @@ pub struct Seat {
     threads: Mutex<[Option<Thread>; 2]>,
     /// Which one has a command, plus 1.
     busy: AtomicU8,
-    killed: AtomicBool,
+    /// How many kill it, or have.
+    killed: AtomicU32,
     table: Weak<Seats>,
 }
 
@@ -80,14 +81,24 @@ impl Seat {
         at_work.or_else(|| threads.iter().flatten().next().cloned())
     }
 
-    /// Somebody kills the whole session: it is to end as soon as it loses a connection.
-    pub fn kill(&self, is: bool) {
-        self.killed.store(is, SeqCst);
+    /// Whether it still has this one: a connection may have gone over to another session.
+    pub fn still_has(&self, thread: &Thread) -> bool {
+        lock(&self.threads).iter().flatten().any(|own| own == thread)
     }
 
-    /// Whether somebody does.
+    /// Somebody kills the whole session: it is to end as soon as it loses a connection.
+    pub fn kill(&self) {
+        self.killed.fetch_add(1, SeqCst);
+    }
+
+    /// One who was about to kill it may not, or has not.
+    pub fn spare(&self) {
+        self.killed.fetch_sub(1, SeqCst);
+    }
+
+    /// Whether somebody kills it, or has.
     pub fn is_killed(&self) -> bool {
-        self.killed.load(SeqCst)
+        self.killed.load(SeqCst) > 0
     }
 }
 
@@ -108,7 +119,7 @@ impl Seats {
             id,
             threads: Mutex::default(),
             busy: AtomicU8::new(0),
-            killed: AtomicBool::new(false),
+            killed: AtomicU32::new(0),
             table: Arc::downgrade(self),
         });
         table.insert(id, Arc::downgrade(&seat));
@@ -123,7 +134,7 @@ impl Seats {
     /// The seat of the session that has this connection. Looks at all of them.
     pub fn find_thread(&self, thread: &Thread) -> Option<Arc<Seat>> {
         let all: Vec<_> = lock(&self.table).values().filter_map(Weak::upgrade).collect();
-        all.into_iter().find(|seat| lock(&seat.threads).iter().flatten().any(|own| own == thread))
+        all.into_iter().find(|seat| seat.still_has(thread))
     }
 }
 
@@ -156,8 +167,12 @@ mod tests {
         drop(second);
         assert_eq!(id(seats.find(FIRST_ID + 2)), None);
         assert_eq!(lock(&seats.table).len(), 1);
-        seat.kill(true);
-        assert!(seats.find(FIRST_ID + 1).unwrap().is_killed());
+        seat.kill();
+        seat.kill();
+        seat.spare();
+        assert!(seats.find(FIRST_ID + 1).unwrap().is_killed(), "by the first one");
+        seat.spare();
+        assert!(!seat.is_killed());
     }
 
     #[test]

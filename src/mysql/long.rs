@@ -25,6 +25,7 @@ pub fn verdict(beginning: &[u8], dialect: Dialect) -> Verdict {
 
 /// What is the primary's because it was not looked at, with these effects.
 pub fn of(effects: Effects, dialect: Dialect) -> Verdict {
+    let effects = effects | Effects::READS_INSERT_ID | Effects::WRITES_INSERT_ID;
     Verdict { target: Target::Primary, rule: Rule::Long, effects, digest: 0, ..classify(b"", dialect) }
 }
 
@@ -134,7 +135,8 @@ mod tests {
         let of = |text: &str| {
             let verdict = verdict(text.as_bytes(), Dialect::mariadb(101_119));
             assert_eq!((verdict.target, verdict.rule), (Target::Primary, Rule::Long));
-            verdict.effects
+            assert!(verdict.effects.has(Effects::READS_INSERT_ID));
+            verdict.effects.without(Effects::READS_INSERT_ID | Effects::WRITES_INSERT_ID)
         };
         for text in
             ["INSERT INTO t VALUES ('a", " /* a */ replace t", "(SELECT 1", "with a as (", "LOAD DATA"]

@@ -433,11 +433,7 @@ impl SqlSession {
                 wake(cx.balancer.wake_next(cx.config.servers[back.server.index()].pool, cx.now), cx);
             }
         }
-        if ran.is_ok() && back.is_ready() && !std::mem::replace(&mut back.is_seated, true) {
-            let (server, id) = (back.server, back.thread);
-            let thread = self.cluster(cx).thread(server, id);
-            self.seat.iter().for_each(|seat| seat.has(side as usize, thread.clone()));
-        }
+        self.sit_down(side, cx);
         self.take_insert_id(side);
         match ran {
             // What others used before is gone: another one will do.

@@ -51,3 +51,17 @@ fn a_big_result_is_compressed_in_little_memory_with_and_without_tls() {
     let grown = door.gate.running.memory_kib("VmHWM").saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB");
 }
+
+#[test]
+fn compression_is_not_offered_where_it_is_off() {
+    let door = Door::start(Engine::IoUring, "compression = false");
+    let mut client = std::net::TcpStream::connect(door.at).unwrap();
+    let mut greeting = [0; 128];
+    let bytes = std::io::Read::read(&mut client, &mut greeting).unwrap();
+    let version = greeting[5..bytes].iter().position(|byte| *byte == 0).unwrap();
+    // Behind the version: id 4, scramble 8, NUL 1, the lower half of the capabilities.
+    let lower = greeting[5 + version + 14];
+    assert_eq!(lower & 0x20, 0, "{lower:x}");
+    let told = mariadb(door.at, "app", PASSWORD, &["--compress", "shop"], "SELECT 1");
+    assert_eq!(told, Ok("1".into()));
+}

@@ -83,6 +83,7 @@ impl<'t> Checker<'t, '_> {
             consistency: word("consistency").and_then(|value| value.word(&CONSISTENCY)).unwrap_or_default(),
             pooling: word("pooling").and_then(|value| value.word(&POOLING)).unwrap_or_default(),
             lag_max: block.duration("lag_max", limits::SQL_LAG_DEFAULT),
+            compression: block.boolean("compression", true),
             accept_proxy,
             times,
         };

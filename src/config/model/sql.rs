@@ -34,6 +34,8 @@ pub struct Sql {
     pub pooling: Pooling,
     /// A replica that is further behind gets nothing.
     pub lag_max: Duration,
+    /// Clients may compress.
+    pub compression: bool,
     /// A PROXY protocol header must come first, from one of these networks.
     pub accept_proxy: Option<Vec<IpNet>>,
     /// Times.

@@ -346,9 +346,11 @@ impl SqlSession {
         let (Some(job), Some(back)) = (&mut self.job, &mut self.backs[side as usize]) else {
             return Ok(None);
         };
-        if let Some(aim) = &job.aim {
-            if aim.server != back.server {
-                return Err(Close::NoServer.into());
+        if let Some(aim) = &mut job.aim {
+            if !aim.is_there(back.server) {
+                let mut payload = Vec::new();
+                Code::NO_SUCH_THREAD.packet(b"Unknown thread id").write(&mut payload);
+                return Err(Fault::Refused(payload));
             }
             aim.begin();
             let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();

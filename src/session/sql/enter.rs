@@ -35,11 +35,12 @@ impl SqlSession {
         let Some(version) = primary.or_else(any).filter(|_| cluster.accounts().are_known()) else {
             return self.deadlines.set(Timer::Server, cx.now + SQL_LOOK_TIME);
         };
+        let site = self.site(cx);
         let Some(scramble) = login::scramble() else { return self.end(Close::Bug, cx) };
         self.deadlines.clear(Timer::Server);
         let login = Login {
             scramble,
-            offered: login::offered(version, self.site(cx).tls.is_some()),
+            offered: login::offered(version, site.tls.is_some(), site.compression),
             capabilities: Capabilities::NONE,
             collation: 0,
             user: Vec::new(),

@@ -61,6 +61,17 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Nothing of the answer was passed on, and all of the command is still there.
+    pub(super) const fn may_move(&self) -> bool {
+        !self.answered && !self.packet.is_empty()
+    }
+
+    /// The server asks for a file, with this sequence id.
+    pub(super) fn begin_upload(&mut self, sequence: u8, is_compressed: bool) {
+        self.upload = Some(Upload::new());
+        self.numbers = is_compressed.then(|| Numbers::new(sequence.wrapping_add(1)));
+    }
+
     /// Bytes of the answer were passed on.
     pub(super) const fn passed(&mut self, bytes: usize) {
         self.answered = true;

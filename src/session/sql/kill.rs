@@ -35,6 +35,17 @@ pub(super) struct Aim {
     said: u64,
     /// A COM_QUERY says KILL; `None` for COM_PROCESS_KILL.
     kill: Option<Kill>,
+    /// The seat was told.
+    is_told: bool,
+}
+
+impl Drop for Aim {
+    fn drop(&mut self) {
+        // The server did not say that it has done it.
+        if self.is_told {
+            self.seat.spare();
+        }
+    }
 }
 
 impl Aim {
@@ -62,20 +73,30 @@ impl Aim {
         out
     }
 
+    /// What is to be hit is still there, as far as this server is concerned.
+    pub(super) fn is_there(&self, server: ServerId) -> bool {
+        self.server == server && self.seat.still_has(&self.thread)
+    }
+
     /// It is about to be done.
-    pub(super) fn begin(&self) {
-        if self.kill.is_none_or(|kill| !kill.query) {
-            self.seat.kill(true);
+    pub(super) fn begin(&mut self) {
+        if self.kill.is_none_or(|kill| !kill.query) && !std::mem::replace(&mut self.is_told, true) {
+            self.seat.kill();
         }
     }
 
+    /// The server has done it.
+    pub(super) const fn done(&mut self) {
+        self.is_told = false;
+    }
+
     /// The server refused it, with this packet; `out` gets the client's, with the id that it knows.
-    pub(super) fn refused(&self, packet: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn refused(&mut self, packet: &[u8], out: &mut Vec<u8>) {
         let Some((header, payload)) = packet.split_first_chunk::<HEADER_BYTES>() else { return };
         let Ok(refused) = ErrPacket::parse(payload) else { return out.extend_from_slice(packet) };
-        // Who kills himself hears that he is killed.
-        if [Code::NO_SUCH_THREAD.number, Code::NOT_OWNER.number].contains(&refused.code) {
-            self.seat.kill(false);
+        if [Code::INTERRUPTED.number, Code::KILLED.number].contains(&refused.code) {
+            // So hears who kills himself.
+            self.done();
         }
         let said = self.said.to_string();
         let text = refused.message.strip_suffix(self.thread.id.to_string().as_bytes());
@@ -134,7 +155,7 @@ impl SqlSession {
             }
             self.drop_back(side, None, cx);
         }
-        let aim = Box::new(Aim { seat, thread, server, said, kill });
+        let aim = Box::new(Aim { seat, thread, server, said, kill, is_told: false });
         Some(Plan::Kill(side, Rule::Kill, aim, verdict.cloned().map(Box::new)))
     }
 
@@ -158,6 +179,15 @@ impl SqlSession {
         out
     }
 
+    /// Its seat knows the connection of this side from the moment at which it may be given commands.
+    pub(super) fn sit_down(&mut self, side: Side, cx: &Cx<'_>) {
+        let cluster = self.cluster(cx);
+        let (Some(seat), Some(back)) = (&self.seat, &mut self.backs[side as usize]) else { return };
+        if back.is_ready() && !std::mem::replace(&mut back.is_seated, true) {
+            seat.has(side as usize, cluster.thread(back.server, back.thread));
+        }
+    }
+
     /// Somebody kills this session, and it has lost a connection.
     pub(super) fn is_killed(&self) -> bool {
         self.seat.as_ref().is_some_and(|seat| seat.is_killed())
@@ -168,8 +198,14 @@ impl SqlSession {
         if self.job.is_none() {
             return self.leave(Close::ServerTruncated, cx);
         }
+        // MySQL's servers only close; clients say this then.
+        let packet = if self.state.offered.has(Capabilities::MYSQL) {
+            Code::SERVER_LOST.packet(b"Lost connection to server during query")
+        } else {
+            Code::KILLED.packet(b"Connection was killed")
+        };
         let mut payload = Vec::new();
-        Code::KILLED.packet(b"Connection was killed").write(&mut payload);
+        packet.write(&mut payload);
         self.fail(&Fault::Refused(payload), true, cx);
     }
 }

@@ -129,17 +129,18 @@ pub(super) enum Verdict {
 }
 
 /// What is offered to clients.
-pub(super) fn offered(version: Version, has_tls: bool) -> Capabilities {
+pub(super) fn offered(version: Version, has_tls: bool, compresses: bool) -> Capabilities {
+    let compress = if compresses { Capabilities::COMPRESS } else { Capabilities::NONE };
     let mysql = if version.vendor == Vendor::MySql { Capabilities::MYSQL } else { Capabilities::NONE };
     let tls = if has_tls { Capabilities::SSL } else { Capabilities::NONE };
     mysql
         | tls
+        | compress
         | Capabilities::forms_of(version)
         | Capabilities::FOUND_ROWS
         | Capabilities::LONG_FLAG
         | Capabilities::CONNECT_WITH_DB
         | Capabilities::NO_SCHEMA
-        | Capabilities::COMPRESS
         | Capabilities::ODBC
         | Capabilities::LOCAL_FILES
         | Capabilities::IGNORE_SPACE

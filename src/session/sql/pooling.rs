@@ -267,8 +267,8 @@ impl SqlSession {
     /// Gives a connection to the next one. What is set there is known.
     fn park(&mut self, side: Side, variables: std::sync::Arc<Vec<super::state::Variable>>, cx: &mut Cx<'_>) {
         let Some(back) = self.backs[side as usize].take() else { return };
-        let mut back = *back;
         self.seat.iter().for_each(|seat| seat.has(side as usize, None));
+        let mut back = *back;
         if back.conn.is_eof() || !back.conn.inbox.is_empty() {
             back.conn.clear(cx.pool);
             cx.ops.push(Op::Close(back.leg));

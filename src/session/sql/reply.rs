@@ -10,9 +10,9 @@ use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
-use crate::mysql::packet::{HEADER_BYTES, Header, Numbers, put};
+use crate::mysql::packet::{HEADER_BYTES, Header, put};
 use crate::mysql::prepared::{PrepareOk, patch_statement};
-use crate::mysql::reply::{Judged, Upload, What};
+use crate::mysql::reply::{Judged, What};
 use crate::mysql::track::{Change, changes, rewrite_packet};
 use crate::mysql::verdict::Effects;
 use crate::route::split::Place;
@@ -122,7 +122,7 @@ impl SqlSession {
                 let variables = Effects::READS_VARIABLES | Effects::WRITES_VARIABLES;
                 let needs = job.verdict.as_ref().is_some_and(|verdict| verdict.effects.has(variables))
                     && self.texts.variables() == Some(Place::Replica);
-                if side == Side::Replica && fence && !job.answered && !in_own && !needs {
+                if side == Side::Replica && fence && job.may_move() && !in_own && !needs {
                     return Ok(true);
                 }
                 job.failed = true;
@@ -136,7 +136,7 @@ impl SqlSession {
                     let mut sequence = sequence_of(packet);
                     let text = b"Cannot execute statement in a READ ONLY transaction";
                     put(&mut out, &mut sequence, |out| Code::READ_ONLY_TRANSACTION.packet(text).write(out));
-                } else if let Some(aim) = &job.aim {
+                } else if let Some(aim) = &mut job.aim {
                     aim.refused(packet, &mut out);
                 } else {
                     out.extend_from_slice(packet);
@@ -144,6 +144,7 @@ impl SqlSession {
             }
             Judged::Ok | Judged::End if payload.len() != 5 || from.has(Capabilities::DEPRECATE_EOF) => {
                 let ok = OkPacket::parse(payload, from).map_err(bad)?;
+                job.aim.iter_mut().for_each(|aim| aim.done());
                 rewrite_packet(&mut out, packet, from, self.state.capabilities, is_told).map_err(bad)?;
                 job.warned = ok.warnings > 0;
                 if side == Side::Primary && ok.last_insert_id != 0 {
@@ -161,8 +162,7 @@ impl SqlSession {
                 self.told(side, eof.status, b"", cx);
             }
             Judged::LocalInfile => {
-                job.upload = Some(Upload::new());
-                job.numbers = is_compressed.then(|| Numbers::new(sequence_of(packet).wrapping_add(1)));
+                job.begin_upload(sequence_of(packet), is_compressed);
                 out.extend_from_slice(packet);
             }
             Judged::PrepareOk => {

@@ -65,11 +65,11 @@ impl Back {
         stage: Stage,
         cx: &mut Cx<'_>,
     ) -> Result<(), Close> {
-        let attributes = self.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         self.sequence = 0;
+        let attributes = kind == Kind::Query && self.capabilities.has(Capabilities::QUERY_ATTRIBUTES);
         self.send(cx, |out| {
             out.push(kind as u8);
-            if attributes && kind == Kind::Query {
+            if attributes {
                 // None, in one set.
                 out.extend_from_slice(&[0, 1]);
             }
