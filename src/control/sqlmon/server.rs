@@ -281,10 +281,13 @@ async fn read_accounts(block: &Block, watched: &Watched, client: &mut Client) ->
         }
     }
     if let Some(trouble) = first {
-        let plan = watched.plan.borrow().clone();
-        let account = account(&plan, client).await;
-        let table = accounts::table(client.version);
-        tell_unread(block, watched, &format!("{}; GRANT SELECT ON {table} TO {account}", trouble.text()));
+        let mut why = trouble.text();
+        if matches!(trouble, Trouble::Refused(code, _) if status::is_missing_privilege(code)) {
+            let plan = watched.plan.borrow().clone();
+            let account = account(&plan, client).await;
+            why += &format!("; GRANT SELECT ON {} TO {account}", accounts::table(client.version));
+        }
+        tell_unread(block, watched, &why);
     }
     Ok(())
 }
