@@ -20,6 +20,8 @@ mod drivers;
 mod failures;
 #[path = "sql/login.rs"]
 mod login;
+#[path = "sql/mysql9.rs"]
+mod mysql9;
 #[path = "sql/split.rs"]
 mod split;
 #[path = "sql/table.rs"]
