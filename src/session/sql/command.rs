@@ -10,7 +10,7 @@ use crate::counters::Count;
 use crate::limits::{ATTEMPTS_DEFAULT, OUTBOX_BYTES_MAX, SQL_COMMAND_BYTES_MAX};
 use crate::meters::reason;
 use crate::mysql::command::{Command, Kind};
-use crate::mysql::errors::Code;
+use crate::mysql::errors::{Code, read_only_transaction};
 use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Part};
 use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, SessionState, Transaction};
@@ -294,7 +294,7 @@ impl SqlSession {
                 Some(Some(number)) => statement.prepared_at(back.leg, number),
                 Some(None) if !job.is_read => {
                     // The client's own read only transaction is there, and nowhere else.
-                    let text = b"Cannot execute statement in a READ ONLY transaction";
+                    let text = read_only_transaction(self.dialect.vendor);
                     let mut payload = Vec::new();
                     Code::READ_ONLY_TRANSACTION.packet(text).write(&mut payload);
                     return Err(Fault::Refused(payload));

@@ -168,7 +168,15 @@ impl SqlSession {
         let plugin =
             if asked.plugin.is_empty() { Some(Plugin::Native) } else { Plugin::of_name(asked.plugin) };
         let answer = if plugin.is_some() { asked.answer } else { b"" };
-        self.judge(Box::new(login), plugin.unwrap_or(Plugin::Clear), answer, cx);
+        let login = Box::new(login);
+        if plugin == Some(Plugin::Sha2) && matches!(answer, b"" | b"\0") {
+            // MySQL's client library does not answer to the greeting once more: it waits to be asked.
+            let accounts = self.cluster(cx).accounts();
+            let wanted =
+                accounts.find(&login.user, self.from().0).map(|account| login::wanted(&login, account));
+            return self.conclude(login, Verdict::Switch(wanted.unwrap_or(Plugin::Sha2)), cx);
+        }
+        self.judge(login, plugin.unwrap_or(Plugin::Clear), answer, cx);
     }
 
     fn judge(&mut self, login: Box<Login>, plugin: Plugin, answer: &[u8], cx: &mut Cx<'_>) {

@@ -220,6 +220,17 @@ fn each(account: &Account) -> &[Stored] {
     }
 }
 
+/// The plugin by which somebody without an answer of use is asked.
+pub(super) fn wanted(login: &Login, account: &Account) -> Plugin {
+    let wanted = |stored: &Stored| match stored {
+        Stored::Native(_) => Plugin::Native,
+        Stored::Password(_) | Stored::Empty => login.usual(),
+        _ => Plugin::Sha2,
+    };
+    let is_native = each(account).iter().any(|stored| wanted(stored) == Plugin::Native);
+    if is_native { Plugin::Native } else { Plugin::Sha2 }
+}
+
 /// Judges an answer that was made by `plugin`. `known` are passwords that were shown before, by what is stored of them.
 pub(super) fn judge(
     login: &Login,
@@ -270,13 +281,7 @@ pub(super) fn judge(
     }
     let is_full = |stored: &Stored| matches!(stored, Stored::Sha2(_) | Stored::Ed25519(_));
     let has_full = each(account).iter().any(is_full);
-    let wanted = |stored: &Stored| match stored {
-        Stored::Native(_) => Plugin::Native,
-        Stored::Password(_) | Stored::Empty => login.usual(),
-        _ => Plugin::Sha2,
-    };
-    let is_native = each(account).iter().any(|stored| wanted(stored) == Plugin::Native);
-    let wanted = if is_native { Plugin::Native } else { Plugin::Sha2 };
+    let wanted = wanted(login, account);
     match each(account).first() {
         Some(Stored::Other(name)) if each(account).len() == 1 => {
             let text = format!(
