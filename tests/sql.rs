@@ -22,6 +22,10 @@ mod failures;
 mod login;
 #[path = "sql/mysql9.rs"]
 mod mysql9;
+#[path = "sql/others.rs"]
+mod others;
+#[path = "sql/rust.rs"]
+mod rust;
 #[path = "sql/split.rs"]
 mod split;
 #[path = "sql/table.rs"]

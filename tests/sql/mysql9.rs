@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::common::{Authority, Engine, MySql, MySqlReplication, PASSWORD, Ringgate, address, eventually};
 use crate::door::{python, said};
 use crate::failures::all_kept;
+use crate::others;
+use crate::rust::compare_mysql_async;
 use crate::table::{TABLE, check_table, schema};
 
 /// Statements that MariaDB does not have, or understands otherwise.
@@ -201,6 +203,20 @@ fn accounts_are_those_of_a_mysql_primary() {
         let told = client(door.at, "safe", "wrong", &["--ssl-mode=REQUIRED"], ASK).unwrap_err();
         assert!(told.contains("ERROR 1045 (28000): Access denied for user 'safe'@"), "{told}");
     }
+}
+
+#[test]
+fn drivers_hear_what_they_hear_at_mysql() {
+    let Some(all) = Door::servers(&[]) else { return };
+    all.primary.sql("CREATE DATABASE other");
+    for name in ["shop", "twin"] {
+        all.primary.sql(&others::schema(name));
+    }
+    all.wait();
+    let door = Door::to(all, "");
+    compare_mysql_async(door.at, door.all.primary.address);
+    others::compare_all(door.at, door.all.primary.address);
+    door.same_everywhere(&door.all.primary, "things");
 }
 
 #[test]

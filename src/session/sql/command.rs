@@ -255,6 +255,10 @@ impl SqlSession {
         let translated = match self.translate(side, cx) {
             Ok(Some(packet)) => packet,
             Ok(None) => return self.job.as_ref().is_some_and(|job| job.side != side),
+            Err(Fault::Refused(payload)) => {
+                self.fail_job(&payload, cx);
+                return self.phase == Phase::Ready;
+            }
             Err(fault) => {
                 self.lost(side, fault, cx);
                 return self.phase == Phase::Ready;
@@ -273,6 +277,15 @@ impl SqlSession {
         let time = self.site(cx).times.first_byte;
         self.deadlines.set(Timer::Server, cx.now + time);
         true
+    }
+
+    /// The command comes to nothing; the server's connection is as it was, and with it the client's transaction.
+    fn fail_job(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
+        let Some(job) = &mut self.job else { return };
+        job.failed = true;
+        self.sequence = 1;
+        self.say(cx, |out| out.extend_from_slice(payload));
+        self.finish(cx);
     }
 
     /// The packet as this server is to get it; empty for as it is. `None`: something must happen first.
