@@ -105,8 +105,12 @@ impl Watched {
         } else if role != before && role == Role::Replica {
             block.say(&format!("{} is a replica", self.title));
         }
-        let is_stopped = role == Role::Replica && !self.replicates.get();
-        let (threads, error) = stopped(seen).unwrap_or(("it follows another server".into(), ""));
+        let threads = stopped(seen);
+        // Whom it should follow is not known at the beginning.
+        let is_stopped = role == Role::Replica
+            && !self.replicates.get()
+            && (threads.is_some() || block.has_known_a_primary());
+        let (threads, error) = threads.unwrap_or(("it follows another server".into(), ""));
         // The error alone is no news: it may count the attempts.
         let why = is_stopped.then_some(threads);
         if *self.stopped.borrow() == why {
