@@ -5,6 +5,7 @@
 //! made once for all tests and copied.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -156,8 +157,9 @@ impl MySql {
 
     #[track_caller]
     fn wait(&mut self) {
-        let at = self.address;
-        self.running.as_mut().unwrap().wait_until("it listens", || is_listening(at));
+        let (at, socket) = (self.address, self.folder.path().join("sock"));
+        let listens = || is_listening(at) && UnixStream::connect(&socket).is_ok();
+        self.running.as_mut().unwrap().wait_until("it listens", listens);
     }
 
     /// Starts it again on the same address and data.
