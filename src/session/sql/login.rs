@@ -334,3 +334,13 @@ fn let_in(login: &Login, account: &Account, (secrets, is_fast): (Secrets, bool),
     }
     Verdict::In(secrets, is_fast)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_costs_as_much_as_somebody() {
+        assert!(crypt::Stored::parse(NOBODY).is_some_and(|stored| !stored.verify(b"")));
+    }
+}
