@@ -9,6 +9,7 @@ mod accounts;
 mod lobby;
 mod position;
 mod seats;
+mod tagged;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -336,8 +337,15 @@ impl Cluster {
         }
         let shared = self.shared.clone();
         let make = move || drop(shared.key.set(ServerKey::generate().ok()));
-        // Without a thread there is no key: clients without TLS are told.
-        let _ = std::thread::Builder::new().name("sql key".into()).spawn(make);
+        if std::thread::Builder::new().name("sql key".into()).spawn(make).is_err() {
+            // Clients without TLS are told.
+            let _ = self.shared.key.set(None);
+        }
+    }
+
+    /// Whether [`Self::make_key`] has come to an end, with a key or without.
+    pub fn is_key_made(&self) -> bool {
+        self.shared.key.get().is_some()
     }
 
     /// With which clients without TLS seal their passwords.

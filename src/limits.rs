@@ -263,6 +263,8 @@ pub const SQL_LAG_DEFAULT: Duration = Duration::from_secs(5);
 /// Sources of GTIDs that are told apart: MariaDB's replication domains, MySQL servers that were ever primary. A write of a further
 /// one sends its session's reads to the primary.
 pub const SQL_GTID_SOURCES_MAX: usize = 16;
+/// Tags of MySQL's GTIDs that are told apart, of all servers together. A write with a further one sends its session to the primary.
+pub const SQL_TAGS_MAX: usize = 64;
 /// Variables of an SQL session that differ from what its login gave, and that a further connection is brought to. With more, everything
 /// goes to the primary.
 pub const SQL_VARIABLES_MAX: usize = 64;

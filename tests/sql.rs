@@ -26,8 +26,14 @@ mod forms;
 mod kill;
 #[path = "sql/login.rs"]
 mod login;
+#[path = "sql/mysql9.rs"]
+mod mysql9;
+#[path = "sql/others.rs"]
+mod others;
 #[path = "sql/pooling.rs"]
 mod pooling;
+#[path = "sql/rust.rs"]
+mod rust;
 #[path = "sql/seeing.rs"]
 mod seeing;
 #[path = "sql/split.rs"]

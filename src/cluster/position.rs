@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+use super::tagged;
 use crate::limits::SQL_GTID_SOURCES_MAX;
 
 /// A transaction by its number within a source: MariaDB's replication domain, or the UUID of a MySQL server.
@@ -17,12 +18,12 @@ pub struct Gtid {
 }
 
 impl Gtid {
-    /// Reads a list: MariaDB's `0-1-7,1-2-9` (domain-server-number), or a MySQL set `uuid:1-7:9,uuid:3` of which the first
-    /// interval of each source counts if it begins with 1 (`single`: the last number of its only interval, as for the GTID of one
-    /// transaction). What is neither is left out.
+    /// Reads a list: MariaDB's `0-1-7,1-2-9` (domain-server-number), or a MySQL set `uuid:1-7:9:tag:1-3,uuid:3` of which the
+    /// first interval of each source counts if it begins with 1 (`single`: the end of each interval, as for the GTIDs of a
+    /// statement). What is neither is left out, and so is what is tagged when there are too many tags.
     pub fn parse_list(text: &[u8], single: bool) -> impl Iterator<Item = Self> + '_ {
         let parts = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        parts.filter_map(move |part| Self::mariadb(part).or_else(|| Self::mysql(part, single)))
+        parts.flat_map(move |part| Self::mariadb(part).into_iter().chain(Self::mysql(part, single)))
     }
 
     /// Its text as one server's functions take it; MariaDB's compare domain and number alone.
@@ -31,11 +32,13 @@ impl Gtid {
         if is_mariadb {
             return format!("{source}-1-{number}");
         }
-        let hex = format!("{source:032x}");
+        let (uuid, tag) = tagged::name(*source).unwrap_or((*source, ""));
+        let hex = format!("{uuid:032x}");
         let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default().to_owned();
         let parts = [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)];
+        let colon = if tag.is_empty() { "" } else { ":" };
         // All before it too: other sessions may rely on the answer.
-        format!("{}:1-{number}", parts.join("-"))
+        format!("{}{colon}{tag}:1-{number}", parts.join("-"))
     }
 
     fn mariadb(text: &[u8]) -> Option<Self> {
@@ -45,15 +48,33 @@ impl Gtid {
         fits.then_some(Self { source: domain.into(), number })
     }
 
-    fn mysql(text: &[u8], single: bool) -> Option<Self> {
+    fn mysql(text: &[u8], single: bool) -> impl Iterator<Item = Self> + '_ {
         let mut parts = text.split(|byte| *byte == b':').map(<[u8]>::trim_ascii);
-        let source = uuid(parts.next()?)?;
-        let mut interval = parts.next()?.split(|byte| *byte == b'-').map(number);
-        let first = interval.next()??;
-        let last = interval.next().map_or(Some(first), |last| last)?;
-        let counts = single || first == 1;
-        counts.then_some(Self { source, number: last })
+        let server = parts.next().and_then(uuid);
+        let mut source = server;
+        std::iter::from_fn(move || {
+            let uuid = server?;
+            loop {
+                let part = parts.next()?;
+                match (interval(part), source) {
+                    // Those behind a tag are counted on their own.
+                    (None, _) => source = tagged::source(uuid, part),
+                    (Some((first, last)), Some(source)) if single || first == 1 => {
+                        return Some(Self { source, number: last });
+                    }
+                    _ => {}
+                }
+            }
+        })
     }
+}
+
+/// `7` or `1-7`.
+fn interval(text: &[u8]) -> Option<(u64, u64)> {
+    let mut ends = text.split(|byte| *byte == b'-').map(number);
+    let first = ends.next()??;
+    let last = ends.next().map_or(Some(first), |last| last)?;
+    ends.next().is_none().then_some((first, last))
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -168,12 +189,26 @@ mod tests {
         assert_eq!(list(&format!("{UUID}:3-5"), false), [], "a hole at the beginning");
         assert_eq!(list(&format!("{UUID}:23"), true), [(id, 23)]);
         assert_eq!(list(&format!("{UUID}:1"), false), [(id, 1)]);
+        assert_eq!(list(&format!("{UUID}:5-6:9"), true), [(id, 6), (id, 9)], "of several transactions");
         let gtid = Gtid { source: id, number: 7 };
         assert_eq!(gtid.text(false), format!("{UUID}:1-7"));
         assert_eq!(Gtid { source: 3, number: 7 }.text(true), "3-1-7");
-        for text in ["", "0-1", "0-1-", "0-1-18446744073709551616", "0-1-7-8", "x:1-2", "0-1-7x"] {
+        for text in ["", "0-1", "0-1-", "0-1-2:3", "0-1-18446744073709551616", "0-1-7-8", "x:1-2", "0-1-7x"] {
             assert_eq!(list(text, false), [], "{text}");
         }
+    }
+
+    #[test]
+    fn tags_are_sources_of_their_own() {
+        let one = |text: &str| list(&format!("{UUID}:{text}"), true);
+        let [(plain, 7)] = one("7")[..] else { panic!("no GTID") };
+        let [(blue, 3)] = one("blue:3")[..] else { panic!("no tagged GTID") };
+        let [(red, 3)] = one("red:3")[..] else { panic!("no tagged GTID") };
+        assert!(plain != blue && blue != red);
+        let set = list(&format!("{UUID}:1-9:blue:1-3:5:red:2-4,\n{UUID}:red:1"), false);
+        assert_eq!(set, [(plain, 9), (blue, 3), (red, 1)]);
+        assert_eq!(Gtid { source: blue, number: 3 }.text(false), format!("{UUID}:blue:1-3"));
+        assert_eq!(list(&format!("{UUID}:not-a-tag:1-3"), false), []);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Source: mysqld_error.h and errmsg-utf8.txt of MySQL 9 and MariaDB 10.11.
 
 use super::generic::ErrPacket;
+use super::lexer::Vendor;
 
 /// Number and SQLSTATE of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,14 @@ codes! {
     TLS_REQUIRED = 3159 b"HY000";
     /// ER_CLIENT_INTERACTION_TIMEOUT: idle for too long.
     IDLE = 4031 b"HY000";
+}
+
+/// What a server says with [`Code::READ_ONLY_TRANSACTION`].
+pub const fn read_only_transaction(vendor: Vendor) -> &'static [u8] {
+    match vendor {
+        Vendor::MariaDb => b"Cannot execute statement in a READ ONLY transaction",
+        Vendor::MySql => b"Cannot execute statement in a READ ONLY transaction.",
+    }
 }
 
 impl Code {

@@ -124,7 +124,9 @@ fn begin(verdict: &Verdict, state: &SessionState, reads: Reads) -> Decision {
     if !only_reads || says_writes {
         return Decision::to(Target::Primary, verdict.rule);
     }
-    if let Some(why) = held(state) {
+    // It is the primary that was told, and that would do so with a later one if it did not see this one.
+    let next = state.pins().any(|pin| pin == Pin::Next).then_some(Rule::HoldsNext);
+    if let Some(why) = next.or_else(|| held(state)) {
         return Decision::staying(Target::Primary, why);
     }
     if reads == Reads::Primary {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -129,8 +130,9 @@ impl MariaDb {
         let path = program("mariadbd", "mariadb-server");
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
         let mut running = Running::start("mariadbd", &path, &options, self.folder.path());
-        let at = self.address;
-        running.wait_until("it listens", || is_listening(at));
+        // The socket comes after the address.
+        let (at, socket) = (self.address, self.socket());
+        running.wait_until("it listens", || is_listening(at) && UnixStream::connect(&socket).is_ok());
         self.running = Some(running);
     }
 

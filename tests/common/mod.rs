@@ -2,7 +2,8 @@
 //!
 //! Every test process has a loopback address of its own (derived from its process id), so that tests may run side by
 //! side without stepping on each other's ports. Everything started here is ended by a drop guard, by its process id.
-//! A program that is not installed is a failure that says how to install it, never a silent skip.
+//! A program that is not installed is a failure that says how to install it, never a silent skip; a
+//! MySQL 9 and drivers that are no Debian packages are skipped with a word about it.
 
 #![allow(dead_code, unused_macros, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,6 +16,7 @@ pub mod browser;
 pub mod certs;
 pub mod curl;
 pub mod mariadb;
+pub mod mysql9;
 pub mod nginx;
 pub mod ringgate;
 pub mod running;
@@ -24,7 +26,8 @@ pub mod wire;
 pub use browser::Browser;
 pub use certs::Authority;
 pub use curl::{Reply, curl, curl_text};
-pub use mariadb::{MariaDb, Replication};
+pub use mariadb::{MariaDb, PASSWORD, Replication};
+pub use mysql9::{MySql, MySqlReplication};
 pub use nginx::Nginx;
 pub use ringgate::{Ringgate, site};
 pub use running::Running;

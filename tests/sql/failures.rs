@@ -35,7 +35,7 @@ fn readers_do_not_notice_that_a_replica_is_killed() {
 
 /// The numbers of a load that were acknowledged are there, and no other is there twice.
 #[track_caller]
-fn all_kept(acknowledged: &str, there: &str, least: usize) {
+pub fn all_kept(acknowledged: &str, there: &str, least: usize) {
     let acknowledged: BTreeSet<u64> = acknowledged.lines().map(|line| line.parse().unwrap()).collect();
     let mut seen = BTreeSet::new();
     for line in there.lines() {

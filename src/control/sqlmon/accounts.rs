@@ -19,6 +19,10 @@ pub(super) const fn questions(version: Version) -> &'static [&'static str] {
             &["SELECT User, Host, Priv FROM mysql.global_priv", USER]
         }
         Vendor::MariaDb => &[USER],
+        Vendor::MySql if version.number >= 80_014 => {
+            &["SELECT User, Host, plugin, authentication_string, account_locked, ssl_type, User_attributes \
+             FROM mysql.user"]
+        }
         Vendor::MySql => {
             &["SELECT User, Host, plugin, authentication_string, account_locked, ssl_type FROM mysql.user"]
         }
@@ -71,7 +75,15 @@ fn of_columns(host: String, row: Row<'_>) -> Option<Account> {
     };
     let text = row.get(&["authentication_string"]).filter(|text| !text.is_empty());
     let text = text.or(row.get(&["Password"])).unwrap_or_default();
-    let stored = stored(row.get(&["plugin"]).unwrap_or_default(), text);
+    let plugin = row.get(&["plugin"]).unwrap_or_default();
+    // MySQL keeps the password of before when it is told to retain it.
+    let attributes =
+        row.get(&["User_attributes"]).and_then(|json| serde_json::from_slice::<Value>(json).ok());
+    let second = attributes.as_ref().and_then(|all| all.get("additional_password")?.as_str());
+    let stored = match second {
+        None => stored(plugin, text),
+        Some(second) => any_of([text, second.as_bytes()].into_iter().map(|text| stored(plugin, text))),
+    };
     Some(finish(host, stored, needs, row.text(&["account_locked"]) == "Y"))
 }
 
@@ -208,6 +220,18 @@ mod tests {
         ] {
             let row = ["10.%", "app", plugin, text, locked, tls].map(Some);
             assert_eq!(words(&Table::of(&COLUMNS, &[&row])), expected);
+        }
+        // A second password that is still good.
+        let columns = [&COLUMNS[..], &["User_attributes"]].concat();
+        let second = format!(r#"{{"additional_password": "{sha2}"}}"#);
+        for (attributes, expected) in [
+            (None, "sha2 70"),
+            (Some(r#"{"metadata": {}}"#), "sha2 70"),
+            (Some(second.as_str()), "sha2 70 or sha2 70"),
+        ] {
+            let row = ["%", "app", "caching_sha2_password", &sha2, "N", ""].map(Some);
+            let row = [&row[..], &[attributes]].concat();
+            assert_eq!(words(&Table::of(&columns, &[&row])), expected);
         }
         // MariaDB's view has the hash of old in a column of its own.
         let columns = ["User", "Host", "Password", "plugin", "authentication_string", "is_role"];

@@ -157,6 +157,11 @@ impl Block {
         }
     }
 
+    /// Somebody is or was the primary.
+    pub(super) fn has_known_a_primary(&self) -> bool {
+        self.known.borrow().is_some()
+    }
+
     /// Remembers who is primary, and what it has.
     fn follow(&self, primary: &Rc<Watched>, known: Option<&Rc<Watched>>) {
         if !known.is_some_and(|known| Rc::ptr_eq(known, primary)) {

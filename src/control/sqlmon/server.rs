@@ -105,8 +105,12 @@ impl Watched {
         } else if role != before && role == Role::Replica {
             block.say(&format!("{} is a replica", self.title));
         }
-        let is_stopped = role == Role::Replica && !self.replicates.get();
-        let (threads, error) = stopped(seen).unwrap_or(("it follows another server".into(), ""));
+        let threads = stopped(seen);
+        // Whom it should follow is not known at the beginning.
+        let is_stopped = role == Role::Replica
+            && !self.replicates.get()
+            && (threads.is_some() || block.has_known_a_primary());
+        let (threads, error) = threads.unwrap_or(("it follows another server".into(), ""));
         // The error alone is no news: it may count the attempts.
         let why = is_stopped.then_some(threads);
         if *self.stopped.borrow() == why {
@@ -281,10 +285,13 @@ async fn read_accounts(block: &Block, watched: &Watched, client: &mut Client) ->
         }
     }
     if let Some(trouble) = first {
-        let plan = watched.plan.borrow().clone();
-        let account = account(&plan, client).await;
-        let table = accounts::table(client.version);
-        tell_unread(block, watched, &format!("{}; GRANT SELECT ON {table} TO {account}", trouble.text()));
+        let mut why = trouble.text();
+        if matches!(trouble, Trouble::Refused(code, _) if status::is_missing_privilege(code)) {
+            let plan = watched.plan.borrow().clone();
+            let account = account(&plan, client).await;
+            why += &format!("; GRANT SELECT ON {} TO {account}", accounts::table(client.version));
+        }
+        tell_unread(block, watched, &why);
     }
     Ok(())
 }

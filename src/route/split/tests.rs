@@ -125,7 +125,12 @@ fn set_transaction_holds_until_the_next_one() {
          primary in-transaction | commit
          replica read | select 1
          primary set-next | set transaction read only
-         replica read-only-session | begin
+         primary holds-next | begin
+         primary in-read-only | commit
+         primary set-next | set transaction isolation level read committed
+         primary holds-next | start transaction read only
+         primary in-read-only | commit
+         replica begin-read-only | start transaction read only
          replica in-read-only | commit
          primary begin | begin
          primary in-transaction | commit

@@ -306,11 +306,11 @@ impl SqlSession {
         }
         let translated = match self.translate(side, cx) {
             Ok(Some(packet)) => packet,
-            Err(Fault::Refused(payload)) => {
-                self.refuse_command(&payload, cx);
-                return true;
-            }
             Ok(None) => return self.job.as_ref().is_some_and(|job| job.side != side),
+            Err(Fault::Refused(payload)) => {
+                self.fail_job(&payload, cx);
+                return self.phase == Phase::Ready;
+            }
             Err(fault) => {
                 self.lost(side, fault, cx);
                 return self.phase == Phase::Ready;
@@ -332,13 +332,13 @@ impl SqlSession {
         true
     }
 
-    /// A command is answered by an error without having been given to a server.
-    fn refuse_command(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
-        let Some(job) = self.job.take() else { return };
-        self.note(Some(&job), Close::ServerRefused, cx);
+    /// The command comes to nothing; the server's connection is as it was, and with it the client's transaction.
+    fn fail_job(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
+        let Some(job) = &mut self.job else { return };
+        job.failed = true;
         self.sequence = 1;
         self.say(cx, |out| out.extend_from_slice(payload));
-        self.rest(cx);
+        self.finish(cx);
     }
 
     /// The packet as this server is to get it; empty for as it is. `None`: something must happen first.

@@ -32,7 +32,10 @@ impl SqlSession {
         let cluster = self.cluster(cx);
         let primary = cluster.primary().and_then(|server| cluster.member(server)?.version());
         let any = || cluster.members().find_map(|(_, member)| member.version());
-        let Some(version) = primary.or_else(any).filter(|_| cluster.accounts().are_known()) else {
+        // MySQL's clients need a key before they say their password without TLS.
+        let has_key = |version: &Version| version.vendor == Vendor::MariaDb || cluster.is_key_made();
+        let is_ready = |version: &Version| cluster.accounts().are_known() && has_key(version);
+        let Some(version) = primary.or_else(any).filter(is_ready) else {
             return self.deadlines.set(Timer::Server, cx.now + SQL_LOOK_TIME);
         };
         let site = self.site(cx);
@@ -172,7 +175,15 @@ impl SqlSession {
         let plugin =
             if asked.plugin.is_empty() { Some(Plugin::Native) } else { Plugin::of_name(asked.plugin) };
         let answer = if plugin.is_some() { asked.answer } else { b"" };
-        self.judge(Box::new(login), plugin.unwrap_or(Plugin::Clear), answer, cx);
+        let login = Box::new(login);
+        if plugin == Some(Plugin::Sha2) && matches!(answer, b"" | b"\0") {
+            // MySQL's client library does not answer to the greeting once more: it waits to be asked.
+            let accounts = self.cluster(cx).accounts();
+            let wanted =
+                accounts.find(&login.user, self.from().0).map(|account| login::wanted(&login, account));
+            return self.conclude(login, Verdict::Switch(wanted.unwrap_or(Plugin::Sha2)), cx);
+        }
+        self.judge(login, plugin.unwrap_or(Plugin::Clear), answer, cx);
     }
 
     fn judge(&mut self, login: Box<Login>, plugin: Plugin, answer: &[u8], cx: &mut Cx<'_>) {

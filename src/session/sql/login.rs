@@ -115,6 +115,13 @@ pub(super) struct Login {
     pub(super) has_key: bool,
 }
 
+impl Login {
+    /// By which plugin most of such a server's accounts log in.
+    fn usual(&self) -> Plugin {
+        if self.offered.has(Capabilities::MYSQL) { Plugin::Sha2 } else { Plugin::Native }
+    }
+}
+
 /// What a client's answer is worth.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -193,7 +200,7 @@ pub(super) fn greeting<'a>(login: &Login, version: &'a str, id: u32) -> Greeting
         capabilities: login.offered,
         collation: UTF8MB4_GENERAL_CI,
         status: Status::AUTOCOMMIT,
-        plugin: Plugin::Native.name(),
+        plugin: login.usual().name(),
     }
 }
 
@@ -202,10 +209,14 @@ const UTF8MB4_GENERAL_CI: u8 = 45;
 /// Where a client comes from, and whether it speaks TLS.
 pub(super) type From = (Option<IpAddr>, bool);
 
+fn host((from, _): From) -> String {
+    from.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string())
+}
+
 /// The error of a server that does not let somebody in.
-pub(super) fn denied(login: &Login, (from, _): From, used: bool) -> Verdict {
+pub(super) fn denied(login: &Login, from: From, used: bool) -> Verdict {
     let user = String::from_utf8_lossy(&login.user);
-    let host = from.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string());
+    let host = host(from);
     let used = if used { "YES" } else { "NO" };
     let text = format!("Access denied for user '{user}'@'{host}' (using password: {used})");
     Verdict::Out(Code::ACCESS_DENIED, text)
@@ -219,6 +230,17 @@ fn each(account: &Account) -> &[Stored] {
     }
 }
 
+/// The plugin by which somebody without an answer of use is asked.
+pub(super) fn wanted(login: &Login, account: &Account) -> Plugin {
+    let wanted = |stored: &Stored| match stored {
+        Stored::Native(_) => Plugin::Native,
+        Stored::Password(_) | Stored::Empty => login.usual(),
+        _ => Plugin::Sha2,
+    };
+    let is_native = each(account).iter().any(|stored| wanted(stored) == Plugin::Native);
+    if is_native { Plugin::Native } else { Plugin::Sha2 }
+}
+
 /// Judges an answer that was made by `plugin`. `known` are passwords that were shown before, by what is stored of them.
 pub(super) fn judge(
     login: &Login,
@@ -227,12 +249,20 @@ pub(super) fn judge(
     (plugin, answer): (Plugin, &[u8]),
     from: From,
 ) -> Verdict {
+    // MySQL's clients say so that they have no password.
+    let answer = if plugin == Plugin::Sha2 && answer == b"\0" { b"" } else { answer };
     let denied = || denied(login, from, !answer.is_empty());
     let Some(account) = account else {
-        // As much work as for a user that exists.
+        // As much work and as many questions as for a user that exists.
+        let usual = login.usual();
+        if login.switched.is_none() && plugin != usual {
+            return Verdict::Switch(usual);
+        }
+        if usual == Plugin::Sha2 {
+            return if answer.is_empty() { denied() } else { Verdict::Full };
+        }
         let _ = native::verify(answer, &login.scramble, &Secret::new(&[0x5a; native::BYTES]));
-        let again = login.switched.is_none() && plugin != Plugin::Native;
-        return if again { Verdict::Switch(Plugin::Native) } else { denied() };
+        return denied();
     };
     if account.needs_tls && !from.1 {
         return denied();
@@ -257,13 +287,11 @@ pub(super) fn judge(
         other => known(other).filter(|known| by_password(known)).map(|known| Secrets::of_password(&known)),
     });
     if let Some(secrets) = secrets {
-        return let_in(login, account, secrets, plugin == Plugin::Sha2 && !answer.is_empty());
+        return let_in(login, account, (secrets, plugin == Plugin::Sha2 && !answer.is_empty()), from);
     }
-    let is_native =
-        |stored: &Stored| matches!(stored, Stored::Native(_) | Stored::Password(_) | Stored::Empty);
     let is_full = |stored: &Stored| matches!(stored, Stored::Sha2(_) | Stored::Ed25519(_));
     let has_full = each(account).iter().any(is_full);
-    let wanted = if each(account).iter().any(is_native) { Plugin::Native } else { Plugin::Sha2 };
+    let wanted = wanted(login, account);
     match each(account).first() {
         Some(Stored::Other(name)) if each(account).len() == 1 => {
             let text = format!(
@@ -276,6 +304,9 @@ pub(super) fn judge(
         _ => denied(),
     }
 }
+
+/// What would be stored of a password that nobody has.
+const NOBODY: &[u8] = b"$A$005$aaaaaaaaaaaaaaaaaaaa...........................................";
 
 /// Judges a password; `learn` keeps it for what is stored of it.
 pub(super) fn judge_password(
@@ -292,23 +323,34 @@ pub(super) fn judge_password(
         Stored::Ed25519(key) => ed25519::Key::of_password(password.reveal()).public() == *key,
         _ => false,
     };
+    if account.is_none() {
+        let _ = crypt::Stored::parse(NOBODY).is_some_and(|stored| stored.verify(password.reveal()));
+    }
     let account = account.and_then(|account| Some((account, each(account).iter().find(fits)?)));
     let Some((account, stored)) = account else { return denied(login, from, true) };
     learn(stored);
-    let_in(login, account, Secrets::of_password(password), false)
+    let_in(login, account, (Secrets::of_password(password), false), from)
 }
 
-fn let_in(login: &Login, account: &Account, secrets: Secrets, is_fast: bool) -> Verdict {
+fn let_in(login: &Login, account: &Account, (secrets, is_fast): (Secrets, bool), from: From) -> Verdict {
     if account.is_locked && !login.offered.has(Capabilities::MYSQL) {
         let text = "Access denied, this account is locked".to_owned();
         return Verdict::Out(Code::ACCOUNT_LOCKED_MARIADB, text);
     }
     if account.is_locked {
         let user = String::from_utf8_lossy(&login.user);
-        return Verdict::Out(
-            Code::ACCOUNT_LOCKED,
-            format!("Access denied, this account is locked: '{user}'"),
-        );
+        let text = format!("Access denied for user '{user}'@'{}'. Account is locked.", host(from));
+        return Verdict::Out(Code::ACCOUNT_LOCKED, text);
     }
     Verdict::In(secrets, is_fast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_costs_as_much_as_somebody() {
+        assert!(crypt::Stored::parse(NOBODY).is_some_and(|stored| !stored.verify(b"")));
+    }
 }

@@ -12,7 +12,7 @@ use crate::config::model::{self, Consistency, Pooling};
 use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
 use crate::mysql::classify::classify;
 use crate::mysql::command::{Command, Kind, Query};
-use crate::mysql::errors::Code;
+use crate::mysql::errors::{Code, read_only_transaction};
 use crate::mysql::long;
 use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, Reads, Transaction, decide};
@@ -120,7 +120,7 @@ impl SqlSession {
             return Plan::Refuse(Code::NOT_SUPPORTED, text);
         }
         if is_known && self.is_reading_there() && verdict.target != Target::Replica {
-            let text = "Cannot execute statement in a READ ONLY transaction";
+            let text = String::from_utf8_lossy(read_only_transaction(self.dialect.vendor));
             return Plan::Refuse(Code::READ_ONLY_TRANSACTION, text.into());
         }
         Plan::At(Side::Primary, why, Some(Box::new(verdict)))

@@ -11,7 +11,7 @@ use crate::counters::Count;
 use crate::limits::SQL_CACHED_MAX;
 use crate::meters::reason;
 use crate::mysql::command::Command;
-use crate::mysql::errors::Code;
+use crate::mysql::errors::{Code, read_only_transaction};
 use crate::mysql::packet::HEADER_BYTES;
 use crate::mysql::prepared::{PrepareOk, patch_statement};
 use crate::mysql::verdict::{Rule, Target};
@@ -109,7 +109,7 @@ impl SqlSession {
             return Ok(Some(there));
         }
         let Some(statement) = self.statements.get_mut(number) else {
-            return Err(refused(Code::UNKNOWN_STATEMENT, "Unknown prepared statement handler"));
+            return Err(refused(Code::UNKNOWN_STATEMENT, b"Unknown prepared statement handler"));
         };
         match back.prepared.take() {
             Some(Some(there)) => {
@@ -119,11 +119,11 @@ impl SqlSession {
                 return Ok(Some(there));
             }
             Some(None) if side == Side::Primary => {
-                return Err(refused(Code::UNKNOWN_STATEMENT, "Statement cannot be prepared any more"));
+                return Err(refused(Code::UNKNOWN_STATEMENT, b"Statement cannot be prepared any more"));
             }
             // The client's own read only transaction is there, and nowhere else.
             Some(None) if !job.is_read => {
-                let text = "Cannot execute statement in a READ ONLY transaction";
+                let text = read_only_transaction(self.dialect.vendor);
                 return Err(refused(Code::READ_ONLY_TRANSACTION, text));
             }
             Some(None) => {
@@ -179,8 +179,8 @@ impl SqlSession {
     }
 }
 
-fn refused(code: Code, text: &str) -> Fault {
+fn refused(code: Code, text: &[u8]) -> Fault {
     let mut payload = Vec::new();
-    code.packet(text.as_bytes()).write(&mut payload);
+    code.packet(text).write(&mut payload);
     Fault::Refused(payload)
 }

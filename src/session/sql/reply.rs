@@ -7,7 +7,7 @@ use crate::buf::{Chunk, Queue};
 use crate::close::Close;
 use crate::limits::{BODY_COPY_BYTES_MAX, OUTBOX_PAGES_MAX};
 use crate::mysql::command::{Command, Kind};
-use crate::mysql::errors::Code;
+use crate::mysql::errors::{Code, read_only_transaction};
 use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::generic::{EofPacket, ErrPacket, OkPacket};
 use crate::mysql::packet::{HEADER_BYTES, Header, put};
@@ -134,7 +134,7 @@ impl SqlSession {
                 if side == Side::Replica && in_own && code == Code::READ_ONLY.number {
                     // That the server takes no writes at all is not what keeps the client's own transaction from writing.
                     let mut sequence = sequence_of(packet);
-                    let text = b"Cannot execute statement in a READ ONLY transaction";
+                    let text = read_only_transaction(self.dialect.vendor);
                     put(&mut out, &mut sequence, |out| Code::READ_ONLY_TRANSACTION.packet(text).write(out));
                 } else if let Some(aim) = &mut job.aim {
                     aim.refused(packet, &mut out);

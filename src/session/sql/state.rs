@@ -101,6 +101,17 @@ const TOLD: [&[u8]; 6] = [
     b"time_zone",
 ];
 
+/// Without a comment at the end, as many frameworks put it there.
+fn without_comment(text: &[u8]) -> &[u8] {
+    let Some(open) = text.windows(2).position(|two| two == b"/*") else { return text };
+    let (before, comment) = text.split_at(open);
+    let inner = comment.get(2..).and_then(|rest| rest.strip_suffix(b"*/"));
+    let is_plain = |inner: &[u8]| {
+        !inner.starts_with(b"!") && !inner.starts_with(b"M!") && !inner.windows(2).any(|two| two == b"*/")
+    };
+    if inner.is_some_and(is_plain) { before } else { text }
+}
+
 /// Whether a client with SESSION_TRACK sees a change.
 pub(super) fn is_told(change: &Change<'_>) -> bool {
     match change {
@@ -202,10 +213,14 @@ impl State {
                     }
                 }
                 Change::Gtids(value) => {
+                    let mut is_known = false;
                     for gtid in Gtid::parse_list(value, true) {
                         self.wrote(gtid);
                         wrote(gtid);
+                        is_known = true;
                     }
+                    // Nobody can be asked whether it is there.
+                    self.is_beyond |= !is_known;
                 }
                 Change::SystemVariable { name, .. } if name.starts_with(b"session_track_") => {
                     self.trackers_changed = true;
@@ -270,6 +285,7 @@ impl State {
         };
         let rest = text.get(at + named.len()..).unwrap_or_default();
         let rest = rest.strip_prefix(b"e").or(rest.strip_prefix(b"E")).unwrap_or(b"?");
+        let rest = without_comment(rest.trim_ascii_end());
         let around = |byte: &u8| byte.is_ascii_whitespace() || b"'\";".contains(byte);
         let start = rest.iter().position(|byte| !around(byte)).unwrap_or(rest.len());
         let end = rest.iter().rposition(|byte| !around(byte)).map_or(start, |last| last + 1);
@@ -375,9 +391,12 @@ mod tests {
         let set = "SET @@session.`character_set_connection`=1";
         let with = format!("{set},@@session.`collation_connection`=_utf8mb4 X'785f6269'");
         assert_eq!(chosen(&mut state, b"set names 1"), set);
-        for text in
-            ["SET NAMES 1 COLLATE x_bi", "set names '1' collate 'x_bi' ;", "set names 1 Collate\"x_bi\""]
-        {
+        for text in [
+            "SET NAMES 1 COLLATE x_bi",
+            "set names '1' collate 'x_bi' ;",
+            "set names 1 Collate\"x_bi\"",
+            "set names 1 collate x_bi /* by an app */ ",
+        ] {
             assert_eq!(chosen(&mut state, text.as_bytes()), with, "{text}");
         }
         assert_eq!(chosen(&mut state, b"set names 1"), set, "the default one again");
@@ -385,9 +404,12 @@ mod tests {
         state.told(&names, |_| {});
         assert_eq!(String::from_utf8(state.assignments(0)).unwrap(), set);
         assert!(!state.is_beyond);
-        for text in
-            ["set names 1 collate x/**/", "set names 1, collation_connection=x", "set names 1 collate"]
-        {
+        for text in [
+            "set names 1 collate x/*!1*/",
+            "set names 1 collate x/**/y/**/",
+            "set names 1, collation_connection=x",
+            "set names 1 collate",
+        ] {
             state.is_beyond = false;
             chosen(&mut state, text.as_bytes());
             assert!(state.is_beyond, "{text}");
