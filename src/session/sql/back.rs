@@ -334,6 +334,8 @@ impl Back {
             zstd_level: 0,
         };
         self.send(cx, |out| response.write(out))?;
+        // The login brings the database along as it is now, which may not be as it is once the server has answered.
+        self.synced = if whose.state.has_variables() { 0 } else { whose.state.stamp() };
         self.reply = Reply::new(self.capabilities);
         self.reply.begin_login();
         self.stage = Stage::Login;
@@ -368,11 +370,7 @@ impl Back {
                 self.set_up(cx)?;
             }
             (Stage::Login, Judged::AuthSwitch | Judged::AuthMore) => self.go_on(payload, whose, cx)?,
-            (Stage::Setup, Judged::Ok) => {
-                // The login brought the database along.
-                self.synced = if whose.state.has_variables() { 0 } else { whose.state.stamp() };
-                self.stage = Stage::Ready;
-            }
+            (Stage::Setup, Judged::Ok) => self.stage = Stage::Ready,
             (Stage::Variables, Judged::Ok) => self.bring_database(whose.state, cx)?,
             (Stage::Database, Judged::Ok) => {
                 self.synced = whose.state.stamp();
