@@ -4,6 +4,8 @@
 //! is as the client's session wants it. It owns: the connection, the place (claim) at the server. Always true: a
 //! connection to a replica is fenced (`tx_read_only`) before the first command; nobody is told what the set-up did.
 
+use arrayvec::ArrayVec;
+
 use crate::balance::Claim;
 use crate::clock::Moment;
 use crate::close::Close;
@@ -11,7 +13,9 @@ use crate::cluster::Gtid;
 use crate::config::model::{Config, Pool as ServerPool};
 use crate::counters::Count;
 use crate::ids::ServerId;
-use crate::limits::{SQL_LOGIN_PACKETS_MAX, SQL_POSITION_BYTES_MAX, SQL_SETUP_BYTES_MAX, SQL_WAIT_TIME};
+use crate::limits::{
+    SQL_GTID_SOURCES_MAX, SQL_LOGIN_PACKETS_MAX, SQL_POSITION_BYTES_MAX, SQL_SETUP_BYTES_MAX, SQL_WAIT_TIME,
+};
 use crate::mysql::auth::{self, Plugin};
 use crate::mysql::command::Kind;
 use crate::mysql::facts::{Capabilities, Status, Vendor, Version};
@@ -98,6 +102,8 @@ pub(super) struct Back {
     pub(super) prepared: Option<Option<u32>>,
     /// Whether the position was reached that it waited for.
     pub(super) waited: Option<bool>,
+    /// The positions that it waited for last.
+    pub(super) waited_for: ArrayVec<Gtid, SQL_GTID_SOURCES_MAX>,
     row: Vec<u8>,
     scramble: Scramble,
     plugin: Option<Plugin>,
@@ -129,6 +135,7 @@ impl Back {
             connected: Moment::NEVER,
             prepared: None,
             waited: None,
+            waited_for: ArrayVec::new(),
             row: Vec::new(),
             scramble: [0; 20],
             plugin: None,
@@ -399,6 +406,7 @@ impl Back {
         let function = if is_mariadb { "MASTER_GTID_WAIT" } else { "WAIT_FOR_EXECUTED_GTID_SET" };
         let seconds = SQL_WAIT_TIME.as_secs_f64();
         self.waited = None;
+        self.waited_for = positions.iter().copied().take(SQL_GTID_SOURCES_MAX).collect();
         self.row.clear();
         self.ask(format!("SELECT {function}('{list}',{seconds})").as_bytes(), Stage::Position, cx)
     }

@@ -166,7 +166,8 @@ impl SqlSession {
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
         if let Some(reached) = back.waited.take() {
             if reached {
-                for gtid in &must_see {
+                // Not what others have written meanwhile.
+                for gtid in &back.waited_for {
                     let _ = member.has.raise(*gtid);
                 }
             } else {
