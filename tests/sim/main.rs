@@ -9,7 +9,8 @@
 //!   request in flight and every worker ends.
 //!
 //! `SEEDS=n` runs that many seeds (default 2,000). A failure prints its seed; `SEED=n cargo test --test sim every_seed`
-//! replays it with a trace of everything that happened. SQL has seeds of its own, see `sql`.
+//! replays it with a trace of everything that happened. After `FAILURES=n` (default 10) it stops. SQL has seeds of its own, see
+//! `sql`.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -70,13 +71,14 @@ fn sweep(test: &str, default: u64, one: impl Fn(u64, bool) -> Result<(), String>
     let next = AtomicU64::new(number("FROM").unwrap_or(0));
     let end = next.load(Ordering::Relaxed) + seeds;
     let failed = Mutex::new(Vec::new());
+    let enough = number("FAILURES").unwrap_or(10) as usize;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || failed.lock().unwrap().len() >= 10 {
+                    if seed >= end || failed.lock().unwrap().len() >= enough {
                         return;
                     }
                     if let Err(why) = one(seed, false) {

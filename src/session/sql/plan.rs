@@ -12,7 +12,7 @@ use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
 use crate::mysql::classify::classify;
 use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::Code;
-use crate::mysql::verdict::{Effects, Rule, Verdict};
+use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
 use crate::route::split::{Pin, Place, Reads, Transaction, decide};
 use crate::session::Cx;
 
@@ -65,11 +65,21 @@ impl SqlSession {
             Command::Refused(kind) => {
                 Plan::Refuse(Code::UNKNOWN_COMMAND, format!("{} is not spoken by ringgate", kind.name()))
             }
+            // A transaction stays where it began; numbers of statements are the primary's.
+            Command::Query(_) if self.reads_at_replica() => Plan::At(Side::Replica, Rule::InReadOnly, None),
+            Command::StmtExecute(_) if self.reads_at_replica() => {
+                Plan::Refuse(Code::PACKET_TOO_LARGE, "Got a packet bigger than allowed".into())
+            }
             Command::Query(_) | Command::StmtPrepare(_) | Command::StmtExecute(_) => {
                 Plan::At(Side::Primary, Rule::Long, None)
             }
             _ => Plan::At(Side::Primary, Rule::Command, None),
         }
+    }
+
+    /// Its read only transaction is open at a replica.
+    fn reads_at_replica(&self) -> bool {
+        self.texts.transaction() == Transaction::ReadOnly(Place::Replica)
     }
 
     fn plan_execute(&mut self, number: u32, payload: &[u8], cx: &mut Cx<'_>) -> Plan {
@@ -78,7 +88,12 @@ impl SqlSession {
         };
         let (verdict, may_leave) =
             (statement.verdict.clone(), statement.may_leave(payload, self.state.capabilities));
+        let writes = verdict.target != Target::Replica;
         match self.plan_verdict(verdict, cx) {
+            Plan::At(Side::Replica, ..) if !may_leave && writes && self.reads_at_replica() => {
+                let text = "Cannot execute statement in a READ ONLY transaction";
+                Plan::Refuse(Code::READ_ONLY_TRANSACTION, text.into())
+            }
             Plan::At(Side::Replica, _, verdict) if !may_leave => {
                 Plan::At(Side::Primary, Rule::Prepare, verdict)
             }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ringgate::mysql::auth::native;
 use ringgate::mysql::command::Kind;
 use ringgate::mysql::facts::Capabilities;
-use ringgate::mysql::handshake::{First, LoginReply, Response, scramble_of};
+use ringgate::mysql::handshake::{
+    ChangeUser, First, LoginReply, Response, SCRAMBLE_BYTES, Scramble, scramble_of,
+};
 use ringgate::mysql::packet::put;
 use ringgate::net::Address;
 use ringgate::ring::sim::{Actor, ActorIo, ConnId, Happening, Pace};
@@ -28,6 +30,8 @@ pub enum Op {
     Execute(usize),
     CloseStatement,
     Reset,
+    /// Logs in again, as who it is.
+    ChangeUser,
     InitDb(&'static str),
     Ping,
 }
@@ -88,6 +92,8 @@ pub struct Caller {
     conn: Option<ConnId>,
     inbox: Vec<u8>,
     sequence: u8,
+    /// Of the greeting.
+    scramble: Scramble,
     hearing: Option<Hearing>,
     mind: Mind,
     /// The unit, and what of it is to be done.
@@ -112,6 +118,7 @@ impl Caller {
             conn: None,
             inbox: Vec::new(),
             sequence: 0,
+            scramble: [0; SCRAMBLE_BYTES],
             hearing: None,
             mind,
             unit: 0,
@@ -234,6 +241,7 @@ impl Caller {
         let client = self.script.client;
         let secret = native::secret_of(password(client).as_bytes());
         let answer = native::answer(&secret, &greeting.scramble);
+        self.scramble = greeting.scramble;
         let user = format!("c{client}");
         let response = Response {
             capabilities: self.script.capabilities & greeting.capabilities,
@@ -324,6 +332,7 @@ impl Caller {
                 self.send(&command(Kind::StmtClose, &number.to_le_bytes()), io);
                 return self.next(io);
             }
+            Op::ChangeUser => (Kind::ChangeUser, self.change_user()),
             Op::Reset => (Kind::ResetConnection, command(Kind::ResetConnection, b"")),
             Op::InitDb(name) => (Kind::InitDb, command(Kind::InitDb, name.as_bytes())),
             Op::Ping => (Kind::Ping, command(Kind::Ping, b"")),
@@ -338,6 +347,24 @@ impl Caller {
         (self.asked, self.sequence, self.phase) = (Some(op), 1, Phase::Asking);
         self.send(&bytes, io);
         self.wait(io);
+    }
+
+    fn change_user(&self) -> Vec<u8> {
+        let client = self.script.client;
+        let secret = native::secret_of(password(client).as_bytes());
+        let user = format!("c{client}");
+        let answer = native::answer(&secret, &self.scramble);
+        let change = ChangeUser {
+            user: user.as_bytes(),
+            answer: &answer,
+            database: b"shop",
+            collation: Some(45),
+            plugin: b"mysql_native_password",
+            attributes: b"",
+        };
+        let (mut out, capabilities) = (Vec::new(), self.script.capabilities);
+        put(&mut out, &mut 0, |out| change.write(out, capabilities));
+        out
     }
 
     fn answered(&mut self, payload: &[u8], io: &mut ActorIo<'_>) {
@@ -390,6 +417,10 @@ impl Caller {
             (Op::Prepare(_), Heard::Err(..)) => self.prepared = None,
             (Op::Reset, Heard::Ok { .. }) => {
                 self.mind.reset();
+                self.prepared = None;
+            }
+            (Op::ChangeUser, Heard::Ok { .. }) => {
+                self.mind.forget();
                 self.prepared = None;
             }
             (Op::InitDb(name), Heard::Ok { .. }) => self.mind.database = name,

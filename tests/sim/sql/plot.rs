@@ -271,7 +271,11 @@ impl Plot {
     fn write(&mut self, random: &mut Random, client: usize, begun_by: Option<usize>) -> usize {
         let (key, shape) = (Self::key(random, client), random.between(1, 12));
         match random.below(10) {
-            0..=5 => self.say(client, begun_by, |id| Statement::Write { id, key }),
+            0..=5 => {
+                // Some are longer than what is kept of a command.
+                let long = if random.chance(100) { random.between(14_000, 60_000) } else { 0 };
+                self.say(client, begun_by, |id| Statement::Write { id, key, long })
+            }
             6 => self.say(client, begun_by, |id| Statement::Insert { id }),
             7 => self.say(client, begun_by, |id| Statement::Function { id, key, shape }),
             _ => self.say(client, begun_by, |id| Statement::View { id, key, shape }),
@@ -308,7 +312,7 @@ impl Plot {
                 let op = random.pick(&[Op::Ping, Op::InitDb("shop"), Op::InitDb("other")]);
                 Unit { ops: vec![op], undo: Vec::new() }
             }
-            _ => Unit { ops: vec![Op::Reset], undo: Vec::new() },
+            _ => Unit { ops: vec![random.pick(&[Op::Reset, Op::ChangeUser])], undo: Vec::new() },
         }
     }
 
@@ -341,6 +345,9 @@ impl Plot {
     /// One statement is prepared and executed several times.
     fn prepared(&mut self, random: &mut Random, client: usize) -> Unit {
         let first = self.either(random, client, None);
+        if let Statement::Write { long, .. } = &mut self.records[first].statement {
+            *long = 0;
+        }
         let mut ops = vec![Op::Prepare(first), Op::Execute(first)];
         for _ in 0..random.between(0, 3) {
             let statement = self.records[first].statement;
@@ -348,7 +355,9 @@ impl Plot {
                 Statement::Read { key, client, pad, locks, .. } => {
                     self.say(client, None, |id| Statement::Read { id, key, client, pad, locks })
                 }
-                Statement::Write { key, .. } => self.say(client, None, |id| Statement::Write { id, key }),
+                Statement::Write { key, long, .. } => {
+                    self.say(client, None, |id| Statement::Write { id, key, long })
+                }
                 Statement::Function { key, shape, .. } => {
                     self.say(client, None, |id| Statement::Function { id, key, shape })
                 }

@@ -247,6 +247,7 @@ impl Session {
         let bytes = self.run(statement, is_binary, at);
         let refused = if bytes.get(4) == Some(&0xff) { ", refused" } else { "" };
         let (server, conn) = (at.server, at.conn);
+        let text: String = text.chars().take(120).collect();
         at.truth.note(at.now, format!("server {server}, connection {conn}: {text}{refused}"));
         Does::Answers(bytes)
     }

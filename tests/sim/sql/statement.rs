@@ -24,9 +24,11 @@ pub enum Statement {
         pad: usize,
         locks: bool,
     },
+    /// `long` more bytes in a comment.
     Write {
         id: usize,
         key: usize,
+        long: usize,
     },
     /// A function that writes, which its text does not say.
     Function {
@@ -80,7 +82,10 @@ impl Statement {
                     "SELECT k, v, {id}, @@max_error_count, DATABASE(), REPEAT('c{client};', {pad}) FROM t WHERE k = {key}{end}"
                 )
             }
-            Write { id, key } => format!("UPDATE t SET v = {id} WHERE k = {key}"),
+            Write { id, key, long } => {
+                let comment = if long > 0 { format!(" /* {} */", "x".repeat(long)) } else { String::new() };
+                format!("UPDATE t SET v = {id} WHERE k = {key}{comment}")
+            }
             Function { id, key, shape } => format!("SELECT note{shape}({key}, {id})"),
             View { id, key, shape } => format!("SELECT * FROM noted{shape} WHERE k = {key} AND v = {id}"),
             Insert { id } => format!("INSERT INTO log (v) VALUES ({id})"),
@@ -107,7 +112,7 @@ impl Statement {
             [id, client, pad, key] if is("SELECT k") => {
                 Read { id, key, client, pad, locks: text.ends_with("UPDATE") }
             }
-            [id, key] if is("UPDATE") => Write { id, key },
+            [id, key] if is("UPDATE") => Write { id, key, long: text.matches('x').count() },
             [shape, key, id] if is("SELECT note") => Function { id, key, shape },
             [shape, key, id] if is("SELECT *") => View { id, key, shape },
             [id] if is("INSERT") => Insert { id },
@@ -148,7 +153,7 @@ impl Statement {
                 );
                 (text, vec![id, pad, key])
             }
-            Write { id, key } => ("UPDATE t SET v = ? WHERE k = ?".to_owned(), vec![id, key]),
+            Write { id, key, .. } => ("UPDATE t SET v = ? WHERE k = ?".to_owned(), vec![id, key]),
             Function { id, key, shape } => (format!("SELECT note{shape}(?, ?)"), vec![key, id]),
             View { id, key, shape } => {
                 (format!("SELECT * FROM noted{shape} WHERE k = ? AND v = ?"), vec![key, id])
@@ -192,7 +197,7 @@ fn texts_are_read_back() {
         Rollback { id: 7 },
         Read { id: 7, key: 5, client: 3, pad: 9, locks: false },
         Read { id: 7, key: 5, client: 3, pad: 9, locks: true },
-        Write { id: 7, key: 5 },
+        Write { id: 7, key: 5, long: 0 },
         Function { id: 7, key: 5, shape: 2 },
         View { id: 7, key: 5, shape: 2 },
         Insert { id: 7 },
@@ -208,4 +213,6 @@ fn texts_are_read_back() {
         let (text, parameters) = statement.prepared();
         assert_eq!(bind(&text, &parameters), statement.text());
     }
+    let long = Write { id: 7, key: 5, long: 20_000 };
+    assert_eq!(Statement::parse(&long.text()), Some(long));
 }
