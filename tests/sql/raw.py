@@ -171,6 +171,9 @@ COMMANDS = [
     query("START TRANSACTION READ ONLY"),
     execute(None, two),
     query("SELECT b FROM t"),
+    # A long text is not kept, and stays where the transaction is all the same.
+    query("SELECT b FROM t /* " + "x" * 20000 + " */"),
+    query("UPDATE t SET b = 'long' /* " + "x" * 20000 + " */"),
     query("COMMIT"),
     execute(None, one),
     # Other commands.

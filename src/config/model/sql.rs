@@ -108,7 +108,7 @@ pub struct SqlTimes {
     pub idle: Duration,
     /// Without a byte of an answer that has begun, or of a command.
     pub progress: Duration,
-    /// For an answer to begin; a statement may run for long.
+    /// For an answer to begin, or to go on; a statement may run for long.
     pub first_byte: Duration,
     /// A write waits so long for a primary.
     pub primary: Duration,

@@ -235,6 +235,11 @@ impl SqlSession {
 
     /// Leaves a primary that is none any more, if the session has nothing there; false when it has, which is its end.
     fn follow_primary(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.is_doomed {
+            // What the command needs was lost while it was on its way to a replica.
+            self.fail(&Fault::Close(Close::ServerTruncated), true, cx);
+            return false;
+        }
         let primary = self.cluster(cx).primary();
         let own = self.backs[Side::Primary as usize].as_ref().map(|back| back.server);
         if own.is_none() || primary.is_none() || own == primary {
@@ -245,7 +250,11 @@ impl SqlSession {
             return true;
         }
         if self.texts.pins().next().is_some() || self.needs_its_primary() {
-            self.job = None;
+            if self.job.take().is_some_and(|job| !job.kind.is_answered()) {
+                // An error would be taken for the answer of the next command.
+                self.leave(Close::ServerTruncated, cx);
+                return false;
+            }
             self.sequence = 1;
             let text =
                 "ringgate: another server is the primary now, and this session has something on the old one";

@@ -98,15 +98,26 @@ impl SqlSession {
     /// A prepared statement is executed by a packet that is passed on as it is.
     fn plan_long_execute(&mut self, number: u32, beginning: &[u8]) -> Plan {
         let capabilities = self.state.capabilities;
-        let there = self.backs[Side::Primary as usize].as_ref().map(|back| back.leg);
-        let is_there =
-            there.is_some_and(|leg| self.statements.number_at(number, Side::Primary, leg).is_some());
-        let statement = self.statements.get_mut(number);
-        if statement.is_none_or(|statement| statement.is_executed_by(beginning, capabilities, is_there)) {
-            return self.plan_unread(number, Rule::Long);
+        // A transaction stays where it began.
+        let side = if self.is_reading_there() { Side::Replica } else { Side::Primary };
+        let there = self.backs[side as usize].as_ref().map(|back| back.leg);
+        let is_there = there.is_some_and(|leg| self.statements.number_at(number, side, leg).is_some());
+        match self.statements.get_mut(number) {
+            None if side == Side::Replica => {
+                let text =
+                    "ringgate: this statement can only be executed outside of the read only transaction";
+                Plan::Refuse(Code::NOT_SUPPORTED, text.into())
+            }
+            None => self.plan_unread(number, Rule::Long),
+            Some(statement) => {
+                let verdict = statement.verdict.clone();
+                if statement.is_executed_by(beginning, capabilities, (side, is_there)) {
+                    return Plan::At(side, Rule::Long, Some(Box::new(verdict)));
+                }
+                let text = "ringgate: the types of this statement's parameters are not known on its connection; bind them again";
+                Plan::Refuse(Code::NOT_SUPPORTED, text.into())
+            }
         }
-        let text = "ringgate: the connection that knew the types of this statement's parameters was given back; bind them again";
-        Plan::Refuse(Code::NOT_SUPPORTED, text.into())
     }
 
     /// A prepared statement that only the primary is given.
@@ -137,7 +148,12 @@ impl SqlSession {
         };
         let (verdict, may_leave) =
             (statement.verdict.clone(), statement.may_leave(payload, self.state.capabilities));
+        let writes = verdict.target != Target::Replica;
         match self.plan_verdict(verdict, cx) {
+            Plan::At(Side::Replica, ..) if !may_leave && writes && self.is_reading_there() => {
+                let text = String::from_utf8_lossy(read_only_transaction(self.dialect.vendor));
+                Plan::Refuse(Code::READ_ONLY_TRANSACTION, text.into())
+            }
             Plan::At(Side::Replica, _, verdict) if !may_leave => {
                 Plan::At(Side::Primary, Rule::Prepare, verdict)
             }

@@ -41,6 +41,9 @@ impl SqlSession {
         loop {
             let window = cx.window();
             if self.front.pending() >= window || self.front.pending_pages() >= OUTBOX_PAGES_MAX {
+                if self.job.as_ref().is_some_and(|job| job.answered_at.is_set()) {
+                    self.deadlines.clear(Timer::Server);
+                }
                 return Ok(Passed::Part);
             }
             let Some(job) = &mut self.job else { return Ok(Passed::All) };
@@ -54,15 +57,19 @@ impl SqlSession {
                 return Ok(Passed::All);
             }
             let Some(chunk) = back.conn.inbox.front() else {
-                return if back.conn.is_eof() {
-                    Err(Close::ServerTruncated.into())
-                } else {
-                    Ok(Passed::Part)
-                };
+                if back.conn.is_eof() {
+                    return Err(Close::ServerTruncated.into());
+                }
+                if job.answered_at.is_set() {
+                    // To go on it may take as long as to begin.
+                    let time = self.site(cx).times.first_byte;
+                    self.deadlines.set_once(Timer::Server, cx.now + time);
+                }
+                return Ok(Passed::Part);
             };
+            self.deadlines.clear(Timer::Server);
             if !job.answered_at.is_set() {
                 job.answered_at = cx.now;
-                self.deadlines.clear(Timer::Server);
             }
             let whole = chunk.len();
             let step = back.reply.feed(chunk.bytes()).map_err(|_| Fault::Close(Close::ServerBadAnswer))?;

@@ -253,13 +253,13 @@ impl Statement {
         Some(out)
     }
 
-    /// A long packet executes it, which is passed on as it is: false when it lacks types that the primary's connection (which
+    /// A long packet executes it, which is passed on as it is: false when it lacks types that its connection (which
     /// has the statement, if `is_there`) was not told.
     pub(super) fn is_executed_by(
         &mut self,
         beginning: &[u8],
         capabilities: Capabilities,
-        is_there: bool,
+        (side, is_there): (Side, bool),
     ) -> bool {
         let parsed = Execute::parse(beginning, self.parameters, capabilities);
         // The types of a later execution are those of this one, which stand on its connection alone.
@@ -267,10 +267,12 @@ impl Statement {
         match parsed {
             Ok(Execute { types: Some(types), parameters, .. }) => {
                 self.types = beginning.get(types).unwrap_or_default().to_vec();
-                (self.typed, self.bound) = ([true, false], parameters);
+                self.typed = [false; 2];
+                self.typed[side as usize] = true;
+                self.bound = parameters;
                 true
             }
-            Ok(Execute { bound_at: Some(_), .. }) => is_there && self.typed[Side::Primary as usize],
+            Ok(Execute { bound_at: Some(_), .. }) => is_there && self.typed[side as usize],
             _ => true,
         }
     }
