@@ -290,6 +290,18 @@ impl SqlSession {
             self.lost(side, Fault::Close(close), cx);
         } else if unasked {
             self.lost(side, Fault::Close(Close::ServerTruncated), cx);
+        } else if self.phase == Phase::Ready && self.job.as_ref().is_some_and(|job| job.side != side) {
+            self.run_aside(side, cx);
+        }
+    }
+
+    /// Goes on with what the other connection than the command's was asked before.
+    fn run_aside(&mut self, side: Side, cx: &mut Cx<'_>) {
+        let whose = Whose { secrets: &self.secrets, state: &self.state };
+        let ran = self.backs[side as usize].as_mut().map_or(Ok(()), |back| back.run(&whose, cx));
+        self.take_insert_id(side);
+        if let Err(fault) = ran {
+            self.lost(side, fault, cx);
         }
     }
 
@@ -322,6 +334,14 @@ impl SqlSession {
         }
     }
 
+    /// The time that was for both connections was over for the other one: that of the command goes on.
+    fn watch_answer(&mut self, cx: &Cx<'_>) {
+        if let Some(job) = self.job.as_ref().filter(|job| job.sent && !job.answered_at.is_set()) {
+            let until = job.sent_at + self.site(cx).times.first_byte;
+            self.deadlines.set(Timer::Server, until.max(cx.now));
+        }
+    }
+
     /// The time for progress, or for a primary to be found, is over.
     fn on_progress_due(&mut self, cx: &mut Cx<'_>) {
         let sent = self.job.as_ref().is_some_and(|job| job.sent);
@@ -335,6 +355,8 @@ impl SqlSession {
                     self.end(Close::BodyTimeout, cx);
                 }
             }
+            // There is one; when its place comes is up to the queue.
+            Phase::Entering | Phase::Ready if self.queued.is_some() => {}
             // There is still no primary.
             Phase::Entering => self.deny(&Fault::Close(Close::NoServer), cx),
             Phase::Ready => self.lost_in_command(Side::Primary, &Fault::Close(Close::NoServer), cx),
@@ -500,7 +522,10 @@ impl SqlSession {
             let unready = |back: &&Back| !matches!(back.stage, Stage::Ready | Stage::Busy);
             let side = self.backs.iter().flatten().map(|back| &**back).find(unready).map(|back| back.side);
             match (side, &self.job) {
-                (Some(side), _) => self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx),
+                (Some(side), _) => {
+                    self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx);
+                    self.watch_answer(cx);
+                }
                 (None, Some(job)) if job.sent => self.lost(job.side, Fault::Close(Close::ServerTimeout), cx),
                 _ => {}
             }
