@@ -65,7 +65,8 @@ impl SqlSession {
     pub(super) fn note_prepared(&mut self, ok: PrepareOk, cx: &mut Cx<'_>) -> u32 {
         let (Some(job), Some(back)) = (&mut self.job, &self.backs[Side::Primary as usize]) else { return 0 };
         let text = job.packet.get(HEADER_BYTES + 1..).map(|text| (text, job.dialect));
-        let own = self.statements.prepared(text, job.verdict.take().map(|verdict| *verdict), ok, back.leg);
+        let verdict = job.verdict.take().map(|verdict| *verdict);
+        let own = self.statements.prepared(text, &back.database, verdict, ok, back.leg);
         if let Some(text) = self.statements.get(own).map(|statement| statement.text.clone()) {
             self.remember(Side::Primary, text, ok.statement, cx);
         }
@@ -136,14 +137,22 @@ impl SqlSession {
             }
             None => {}
         }
-        let shape = shape(self.state.variables(), &back.database);
+        let shape = shape(self.state.variables(), &statement.database);
         let known = back.cache.iter().find(|one| one.shape == shape && one.text == statement.text);
         if let Some(there) = known.map(|one| one.number) {
             self.statements.found_at(number, side, leg, there);
             return Ok(Some(there));
         }
-        let text = statement.text.clone();
-        back.prepare(&text, cx)?;
+        if *statement.database == *back.database {
+            let text = statement.text.clone();
+            back.prepare(&text, cx)?;
+        } else if side == Side::Replica && job.is_read {
+            // The primary's connection may have it yet.
+            (job.side, job.is_read) = (Side::Primary, false);
+            job.route = reason(false, Rule::Prepare);
+        } else {
+            return Err(refused(Code::UNKNOWN_STATEMENT, OTHER_DATABASE));
+        }
         Ok(None)
     }
 
@@ -178,6 +187,8 @@ impl SqlSession {
         }
     }
 }
+
+const OTHER_DATABASE: &[u8] = b"ringgate: this statement was prepared with another default database, and the connection that has it is not this session's any more; prepare it again";
 
 fn refused(code: Code, text: &[u8]) -> Fault {
     let mut payload = Vec::new();

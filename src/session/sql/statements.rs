@@ -21,6 +21,8 @@ use super::back::Side;
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) text: Arc<[u8]>,
+    /// The database that was chosen then: its names mean what is there.
+    pub(super) database: Arc<[u8]>,
     /// How the text was read.
     pub(super) dialect: Dialect,
     pub(super) verdict: Verdict,
@@ -82,6 +84,7 @@ impl Statements {
     pub(super) fn prepared(
         &mut self,
         text: Option<(&[u8], Dialect)>,
+        database: &[u8],
         verdict: Option<Verdict>,
         ok: PrepareOk,
         leg: Leg,
@@ -96,6 +99,7 @@ impl Statements {
         let statement = text.zip(verdict).map(|((text, dialect), verdict)| {
             Box::new(Statement {
                 text: text.into(),
+                database: database.into(),
                 dialect,
                 verdict,
                 parameters: ok.parameters,

@@ -426,7 +426,10 @@ impl Caller {
     /// What is no statement was answered; true when an error is all right.
     fn settle(&mut self, op: Op, heard: &Heard) -> bool {
         match (op, heard) {
-            (Op::Prepare(_), Heard::Prepared(number)) => self.prepared = Some((*number, false)),
+            (Op::Prepare(_), Heard::Prepared(number)) => {
+                self.prepared = Some((*number, false));
+                self.mind.prepared_in = self.mind.database;
+            }
             (Op::Prepare(_), Heard::Err(..)) => self.prepared = None,
             (Op::Reset, Heard::Ok { .. }) => {
                 self.mind.reset();

@@ -27,6 +27,8 @@ pub struct Mind {
     /// It is told at the end of rows what they changed.
     deprecates_eof: bool,
     pub database: &'static str,
+    /// What was chosen when it prepared a statement last.
+    pub prepared_in: &'static str,
     errors: usize,
     /// Which session of the client it is.
     session: u64,
@@ -52,6 +54,7 @@ impl Mind {
             consistency,
             deprecates_eof,
             database: "shop",
+            prepared_in: "shop",
             errors: ERRORS_DEFAULT,
             session: 0,
             login: Login::default(),
@@ -96,6 +99,7 @@ impl Mind {
             session: self.session,
             errors: self.errors,
             database: self.database,
+            prepared_in: self.prepared_in,
             collation: self.collation,
         });
         self.promotions.get_or_insert(truth.tally.promotions);
@@ -119,7 +123,9 @@ impl Mind {
             Heard::Err(code, text) => {
                 truth.records[id].fate = Fate::Failed(*code, text.clone());
                 self.failed(statement, *code, truth);
-                return Ok(must_not && *code == 1792);
+                // What was prepared elsewhere is not prepared again in another database.
+                let is_elsewhere = *code == 1243 && self.prepared_in != self.database;
+                return Ok((must_not && *code == 1792) || is_elsewhere);
             }
             _ if must_not => return Err(format!("a write within a read only transaction: {heard:?}")),
             Heard::Ok { status, insert_id } => {

@@ -115,7 +115,7 @@ impl Plot {
             spread: ms(random.pick(&[0, 5, 100, 2000])),
         };
         plot.reloads.sort();
-        if !calm && random.chance(150) {
+        if !calm && random.chance(250) {
             let user = random.between(0, plot.users - 1);
             plot.rotations.push((random.time(ms(10), ms(3000)), user));
         }
@@ -252,6 +252,11 @@ impl Plot {
                 capabilities = capabilities | one;
             }
         }
+        let mut collation = random.pick(&[45, 45, 45, 33]);
+        if let Some(other) = self.clients.first().filter(|_| random.chance(600)) {
+            // One who may use the same connections.
+            (capabilities, collation) = (other.capabilities, other.collation);
+        }
         let calm = self.is_calm();
         let leaves = (!calm && random.chance(100)).then(|| (random.time(ms(1), ms(2000)), random.coin()));
         let (reads, writes) = (pace(random), pace(random));
@@ -263,7 +268,7 @@ impl Plot {
         self.clients.push(Script {
             client,
             user: client % self.users,
-            collation: random.pick(&[45, 45, 45, 33]),
+            collation,
             to: Address::Tcp(address(0, 1)),
             from: SocketAddr::from(([10, 9, 1, 1 + client as u8], 40_000 + client as u16)),
             units,
@@ -422,6 +427,9 @@ impl Plot {
         }
         let mut ops = vec![Op::Prepare(first), Op::Execute(first)];
         for _ in 0..random.between(0, 3) {
+            if random.chance(100) {
+                ops.push(Op::InitDb(random.pick(&["shop", "other"])));
+            }
             let statement = self.records[first].statement;
             let again = match statement {
                 Statement::Read { key, client, pad, locks, .. } => {

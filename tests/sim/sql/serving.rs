@@ -242,11 +242,13 @@ impl Session {
             at.truth.fail(what);
         }
         let text = bind(&prepared.text, &parameters);
-        let ground = (prepared.errors, &prepared.database);
-        if ground != (self.errors, &self.database) {
-            let now = (self.errors, &self.database);
-            at.truth
-                .fail(format!("server {}: {text:?} was prepared with {ground:?}, not {now:?}", at.server));
+        // A statement means the tables of the database that was chosen when its client prepared it.
+        let id = Statement::parse(&text).map(|statement| statement.id());
+        let ground = id.and_then(|id| at.truth.records.get(id)?.ground);
+        let is_same = |ground: Ground| prepared.database == ground.prepared_in;
+        if prepared.errors != self.errors || !ground.is_none_or(is_same) {
+            let what = format!("{text:?} was prepared as {prepared:?}, and is to be for {ground:?}");
+            at.truth.fail(format!("server {}: {what}", at.server));
         }
         let by = prepared.by;
         let does = self.query(&text, true, at);

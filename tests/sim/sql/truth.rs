@@ -46,6 +46,8 @@ pub struct Ground {
     pub session: u64,
     pub errors: usize,
     pub database: &'static str,
+    /// What was chosen when the statement was prepared, if it was.
+    pub prepared_in: &'static str,
     /// `None`: the client's own reset left it as it may be.
     pub collation: Option<u8>,
 }
