@@ -297,3 +297,34 @@ impl Statement {
 fn has_cursor(execute: &Execute) -> bool {
     execute.flags & !flags::PARAMETER_COUNT_AVAILABLE != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::classify::classify;
+
+    #[test]
+    fn types_of_an_execution_that_came_to_nothing_are_told_with_the_next() {
+        let (text, dialect) = (&b"UPDATE t SET v = ?"[..], Dialect::mariadb(101_119));
+        let ok = PrepareOk { statement: 7, columns: 0, parameters: 1, warnings: 0 };
+        let mut all = Statements::default();
+        let number =
+            all.prepared(Some((text, dialect)), b"shop", Some(classify(text, dialect)), ok, Leg::Back(0));
+        let statement = all.get_mut(number).unwrap();
+        let values = 5u64.to_le_bytes();
+        let packet = |types: &[u8]| {
+            let head = [0x17, 7, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+            [&[0; HEADER_BYTES], &head[..], types, &values].concat()
+        };
+        let (typed, bare) = (packet(&[1, 8, 0]), packet(&[0]));
+        let capabilities = Capabilities::NONE;
+        assert_eq!(statement.packet_for(Side::Primary, &bare, capabilities), None, "none are known");
+        statement.learn_types(&typed[HEADER_BYTES..], capabilities);
+        let sent = statement.packet_for(Side::Primary, &bare, capabilities).unwrap();
+        assert_eq!(sent[HEADER_BYTES..], typed[HEADER_BYTES..]);
+        assert_eq!(statement.packet_for(Side::Primary, &bare, capabilities), None, "they were told");
+        statement.learn_types(&bare[HEADER_BYTES..], capabilities);
+        let sent = statement.packet_for(Side::Replica, &bare, capabilities).unwrap();
+        assert_eq!(sent[HEADER_BYTES..], typed[HEADER_BYTES..]);
+    }
+}
