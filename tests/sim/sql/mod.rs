@@ -8,6 +8,9 @@
 //! * all statements of a transaction run on one server connection, which is the one that began it;
 //! * a session reads what it wrote (and, if the configuration says so, what anybody wrote), with its own variables,
 //!   database, prepared statements and last insert id;
+//! * who comes to a connection that others used logged in as the same user with the same password, and finds nothing of
+//!   them: no variable, transaction, insert id, lock, character set; a prepared statement means what its client prepared;
+//! * no more places of a server are taken than there are, and nobody waits in a queue while one is free;
 //! * a client gets its own rows, in whole packets with the right sequence ids, and hears of no change that it did not ask for;
 //! * in the end no session, socket, page or claim is left, and nothing has waited for longer than it may.
 //!
