@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringgate::mysql::auth::native;
+use ringgate::mysql::command::Kind;
 use ringgate::mysql::facts::{Capabilities, Status};
 use ringgate::mysql::generic::{ErrPacket, OK, OkPacket};
 use ringgate::mysql::handshake::{Greeting, Response, SCRAMBLE_BYTES, Scramble, write_auth_switch};
@@ -12,7 +13,7 @@ use ringgate::net::Address;
 use ringgate::ring::sim::{Actor, ActorIo, ConnId, Happening, Pace, Random};
 
 use super::serving::{At, Does, Session};
-use super::truth::Shared;
+use super::truth::{Login, Shared};
 use super::wire::take;
 
 /// What happens to a server at a time.
@@ -41,6 +42,10 @@ pub struct Habits {
     pub dooms: u32,
     /// Logins, per mille, that are asked for twice.
     pub switches: u32,
+    /// How long it bears with a connection at most.
+    pub life: Option<Duration>,
+    /// Connections that may be at work, if anybody counts.
+    pub busy_max: usize,
     pub reads: Pace,
     pub writes: Pace,
 }
@@ -79,7 +84,7 @@ struct Link {
     sequence: u8,
     scramble: Scramble,
     /// The login of whom is asked again.
-    switched: Option<(Capabilities, Vec<u8>, Vec<u8>)>,
+    switched: Option<(Capabilities, u8, Vec<u8>, Vec<u8>)>,
     session: Option<Session>,
     /// Bytes until the end of it, coming and going.
     left: [Option<usize>; 2],
@@ -118,9 +123,12 @@ const OFFERED: Capabilities = Capabilities(
 /// Tokens of timers from here on are turns.
 const TURN: u64 = 1 << 40;
 
-/// The password of a client.
-pub fn password(client: usize) -> String {
-    format!("secret{client}")
+/// Tokens of timers from here on, below those, are lives.
+const LIFE: u64 = 1 << 39;
+
+/// A password of a user.
+pub fn password_of(login: Login) -> String {
+    format!("secret{}.{}", login.user, login.password)
 }
 
 /// A random scramble of the simulation.
@@ -181,6 +189,10 @@ impl Backend {
         put(&mut out, &mut link.sequence, |out| greeting.write(out));
         if self.send(&mut link, &out, io) {
             self.links.insert(conn.number(), link);
+        }
+        if let Some(most) = self.habits.life {
+            let wait = io.random().time(Duration::ZERO, most);
+            io.timer(wait, LIFE + u64::from(conn.number()));
         }
     }
 
@@ -262,8 +274,10 @@ impl Backend {
 
     fn log_in(&self, link: &mut Link, payload: &[u8], io: &mut ActorIo<'_>) -> bool {
         let mut out = Vec::new();
-        let (capabilities, user, database, answer) = match link.switched.take() {
-            Some((capabilities, user, database)) => (capabilities, user, database, payload.to_vec()),
+        let (capabilities, collation, user, database, answer) = match link.switched.take() {
+            Some((capabilities, collation, user, database)) => {
+                (capabilities, collation, user, database, payload.to_vec())
+            }
             None => {
                 let Ok(response) = Response::parse(payload, OFFERED) else {
                     self.fail("a login that cannot be read");
@@ -277,19 +291,23 @@ impl Backend {
                     put(&mut out, &mut link.sequence, |out| {
                         write_auth_switch(out, b"mysql_native_password", &data);
                     });
-                    link.switched = Some((response.capabilities, user, database));
+                    link.switched = Some((response.capabilities, response.collation, user, database));
                     return self.send(link, &out, io);
                 }
-                (response.capabilities, user, database, response.answer.to_vec())
+                (response.capabilities, response.collation, user, database, response.answer.to_vec())
             }
         };
         let user = String::from_utf8_lossy(&user).into_owned();
-        let client = user.strip_prefix('c').and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
-        let stored = native::stored_of(&native::secret_of(password(client).as_bytes()));
-        if native::verify(&answer, &link.scramble, &stored).is_none() {
-            self.fail(&format!("user {user} does not know its password"));
-        }
-        let session = Session::new(client, capabilities, String::from_utf8_lossy(&database).into_owned());
+        let Some(login) = self.login_of(&user, &answer, &link.scramble) else {
+            let err = ErrPacket { code: 1045, sqlstate: Some(*b"28000"), message: b"Access denied" };
+            put(&mut out, &mut link.sequence, |out| err.write(out));
+            if self.send(link, &out, io) {
+                io.close(link.conn);
+            }
+            return false;
+        };
+        let database = String::from_utf8_lossy(&database).into_owned();
+        let session = Session::new(login, collation, capabilities, database);
         let ok = OkPacket {
             header: OK,
             affected_rows: 0,
@@ -304,8 +322,40 @@ impl Backend {
         self.send(link, &out, io)
     }
 
+    /// Whose password it is; `None`: it was once.
+    fn login_of(&self, user: &str, answer: &[u8], scramble: &Scramble) -> Option<Login> {
+        let number = user.strip_prefix('c').and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
+        let now = self.truth.borrow().passwords.get(number).copied();
+        let is = |login: Login| {
+            let stored = native::stored_of(&native::secret_of(password_of(login).as_bytes()));
+            native::verify(answer, scramble, &stored).is_some()
+        };
+        let known = (0..=now.unwrap_or(0)).map(|password| Login { user: number, password });
+        let login = known.filter(|_| now.is_some()).find(|login| is(*login));
+        if login.is_none() {
+            self.fail(&format!("user {user} does not know its password"));
+        }
+        login.filter(|login| Some(login.password) == now)
+    }
+
+    /// No more connections are at work than are allowed.
+    fn check_busy(&self) {
+        let at_work = |link: &&Link| {
+            let is_open = link.session.as_ref().is_some_and(Session::is_in_transaction);
+            !link.gone && !link.hung && (link.pending.is_some() || is_open)
+        };
+        // The one that has just got a command is not among them.
+        let busy = 1 + self.links.values().filter(at_work).count();
+        if self.habits.busy_max > 0 && busy > self.habits.busy_max {
+            self.fail(&format!("{busy} connections are at work"));
+        }
+    }
+
     /// A command has come; false when the connection has ended.
     fn begin(&self, link: &mut Link, payload: Vec<u8>, io: &mut ActorIo<'_>) -> bool {
+        if payload != [Kind::Quit as u8] {
+            self.check_busy();
+        }
         let random = io.random();
         let all = [
             Trouble::DiesBefore,
@@ -400,6 +450,16 @@ impl Backend {
     fn timer(&mut self, token: u64, io: &mut ActorIo<'_>) {
         if token >= TURN {
             return self.turn((token - TURN) as usize, io);
+        }
+        if token >= LIFE {
+            let number = (token - LIFE) as u32;
+            let ends = |link: &&mut Link| link.pending.is_none() && !link.gone;
+            if self.links.get_mut(&number).filter(ends).is_some()
+                && let Some(link) = self.links.remove(&number)
+            {
+                self.end(&link, io);
+            }
+            return;
         }
         let Some(mut link) = self.links.remove(&(token as u32)) else { return };
         let goes_on = match link.pending.take() {

@@ -14,9 +14,9 @@ use ringgate::mysql::packet::put;
 use ringgate::net::Address;
 use ringgate::ring::sim::{Actor, ActorIo, ConnId, Happening, Pace};
 
-use super::backend::password;
+use super::backend::password_of;
 use super::mind::Mind;
-use super::truth::{Fate, Shared};
+use super::truth::{Fate, Login, Shared};
 use super::wire::{Heard, Hearing, command, execute, take};
 
 /// One thing to do.
@@ -30,8 +30,8 @@ pub enum Op {
     Execute(usize),
     CloseStatement,
     Reset,
-    /// Logs in again, as who it is.
-    ChangeUser,
+    /// Logs in again, as this user.
+    ChangeUser(usize),
     InitDb(&'static str),
     Ping,
 }
@@ -48,6 +48,9 @@ pub struct Unit {
 #[derive(Clone, Debug)]
 pub struct Script {
     pub client: usize,
+    /// As whom it logs in first.
+    pub user: usize,
+    pub collation: u8,
     pub to: Address,
     pub from: SocketAddr,
     pub units: Vec<Unit>,
@@ -96,6 +99,7 @@ pub struct Caller {
     scramble: Scramble,
     hearing: Option<Hearing>,
     mind: Mind,
+    login: Login,
     /// The unit, and what of it is to be done.
     unit: usize,
     ops: Vec<Op>,
@@ -121,6 +125,7 @@ impl Caller {
             scramble: [0; SCRAMBLE_BYTES],
             hearing: None,
             mind,
+            login: Login::default(),
             unit: 0,
             ops: Vec::new(),
             asked: None,
@@ -238,15 +243,15 @@ impl Caller {
             Ok(First::Err(err)) => return self.refused(&String::from_utf8_lossy(err.message), io),
             Err(bad) => return self.fail(&format!("a greeting that is none: {bad:?}")),
         };
-        let client = self.script.client;
-        let secret = native::secret_of(password(client).as_bytes());
+        let login = self.log_in(self.script.user);
+        let secret = native::secret_of(password_of(login).as_bytes());
         let answer = native::answer(&secret, &greeting.scramble);
         self.scramble = greeting.scramble;
-        let user = format!("c{client}");
+        let user = format!("c{}", login.user);
         let response = Response {
             capabilities: self.script.capabilities & greeting.capabilities,
             packet_bytes_max: 1 << 24,
-            collation: 45,
+            collation: self.script.collation,
             user: user.as_bytes(),
             answer: &answer,
             database: b"shop",
@@ -261,6 +266,14 @@ impl Caller {
         self.wait(io);
     }
 
+    /// With which password it logs in.
+    fn log_in(&mut self, user: usize) -> Login {
+        let password = self.truth.borrow().passwords[user];
+        self.login = Login { user, password };
+        self.mind.log_in(self.login, self.script.collation);
+        self.login
+    }
+
     fn replied(&mut self, payload: &[u8], io: &mut ActorIo<'_>) {
         match LoginReply::parse(payload) {
             Ok(LoginReply::Ok(_)) => {
@@ -269,7 +282,7 @@ impl Caller {
                 self.next(io);
             }
             Ok(LoginReply::Switch { data, .. }) => {
-                let secret = native::secret_of(password(self.script.client).as_bytes());
+                let secret = native::secret_of(password_of(self.login).as_bytes());
                 let answer = native::answer(&secret, &scramble_of(data).unwrap_or_default());
                 let mut out = Vec::new();
                 put(&mut out, &mut self.sequence, |out| out.extend_from_slice(&answer));
@@ -332,7 +345,7 @@ impl Caller {
                 self.send(&command(Kind::StmtClose, &number.to_le_bytes()), io);
                 return self.next(io);
             }
-            Op::ChangeUser => (Kind::ChangeUser, self.change_user()),
+            Op::ChangeUser(user) => (Kind::ChangeUser, self.change_user(user)),
             Op::Reset => (Kind::ResetConnection, command(Kind::ResetConnection, b"")),
             Op::InitDb(name) => (Kind::InitDb, command(Kind::InitDb, name.as_bytes())),
             Op::Ping => (Kind::Ping, command(Kind::Ping, b"")),
@@ -340,7 +353,7 @@ impl Caller {
         if let Op::Query(id) | Op::Execute(id) = op {
             let mut truth = self.truth.borrow_mut();
             truth.records[id].fate = Fate::Sent;
-            self.mind.ask(id, &truth);
+            self.mind.ask(id, &mut truth);
         }
         self.note(io, &format!("asks {op:?}"));
         self.hearing = Some(Hearing::new(kind, self.script.capabilities));
@@ -349,16 +362,16 @@ impl Caller {
         self.wait(io);
     }
 
-    fn change_user(&self) -> Vec<u8> {
-        let client = self.script.client;
-        let secret = native::secret_of(password(client).as_bytes());
-        let user = format!("c{client}");
+    fn change_user(&mut self, user: usize) -> Vec<u8> {
+        self.login = Login { user, password: self.truth.borrow().passwords[user] };
+        let secret = native::secret_of(password_of(self.login).as_bytes());
+        let user = format!("c{user}");
         let answer = native::answer(&secret, &self.scramble);
         let change = ChangeUser {
             user: user.as_bytes(),
             answer: &answer,
             database: b"shop",
-            collation: Some(45),
+            collation: Some(self.script.collation.into()),
             plugin: b"mysql_native_password",
             attributes: b"",
         };
@@ -419,8 +432,9 @@ impl Caller {
                 self.mind.reset();
                 self.prepared = None;
             }
-            (Op::ChangeUser, Heard::Ok { .. }) => {
+            (Op::ChangeUser(_), Heard::Ok { .. }) => {
                 self.mind.forget();
+                self.mind.log_in(self.login, self.script.collation);
                 self.prepared = None;
             }
             (Op::InitDb(name), Heard::Ok { .. }) => self.mind.database = name,

@@ -7,7 +7,7 @@ use super::caller::Floors;
 use super::plot::{KEYS_EACH, owner_of};
 use super::serving::ERRORS_DEFAULT;
 use super::statement::{Statement, pad};
-use super::truth::{Fate, Truth};
+use super::truth::{Fate, Ground, Login, Truth};
 use super::wire::{Heard, number};
 
 /// A transaction as its client knows it.
@@ -26,8 +26,14 @@ pub struct Mind {
     consistency: Consistency,
     pub database: &'static str,
     errors: usize,
+    /// Which session of the client it is.
+    session: u64,
+    login: Login,
+    /// What it logged in with; none after a reset of its own.
+    collation: Option<u8>,
     variable: Option<usize>,
     insert_id: usize,
+    locks: usize,
     open: Option<Open>,
     /// The position of its last write of each key.
     written: Floors,
@@ -44,8 +50,12 @@ impl Mind {
             consistency,
             database: "shop",
             errors: ERRORS_DEFAULT,
+            session: 0,
+            login: Login::default(),
+            collation: None,
             variable: None,
             insert_id: 0,
+            locks: 0,
             open: None,
             written: Floors::new(),
             floor: 0,
@@ -55,13 +65,19 @@ impl Mind {
 
     /// A new session.
     pub fn forget(&mut self) {
-        *self = Self::new(self.client, self.consistency);
+        *self = Self { session: self.session + 1, ..Self::new(self.client, self.consistency) };
+    }
+
+    /// It logs in.
+    pub const fn log_in(&mut self, login: Login, collation: u8) {
+        (self.login, self.collation) = (login, Some(collation));
     }
 
     /// COM_RESET_CONNECTION.
     pub fn reset(&mut self) {
         let (written, database) = (std::mem::take(&mut self.written), self.database);
-        *self = Self { written, database, ..Self::new(self.client, self.consistency) };
+        let (session, login) = (self.session + 1, self.login);
+        *self = Self { written, database, session, login, ..Self::new(self.client, self.consistency) };
     }
 
     pub const fn is_in_transaction(&self) -> bool {
@@ -69,7 +85,14 @@ impl Mind {
     }
 
     /// A statement is about to be sent.
-    pub fn ask(&mut self, id: usize, truth: &Truth) {
+    pub fn ask(&mut self, id: usize, truth: &mut Truth) {
+        truth.records[id].ground = Some(Ground {
+            login: self.login,
+            session: self.session,
+            errors: self.errors,
+            database: self.database,
+            collation: self.collation,
+        });
         self.promotions.get_or_insert(truth.tally.promotions);
         // Within a transaction nothing newer than its beginning is asked for.
         let Statement::Read { key, .. } = truth.records[id].statement else { return };
@@ -147,7 +170,9 @@ impl Mind {
             Statement::Insert { .. } if insert_id != id => {
                 return Err(format!("the insert id is {insert_id}"));
             }
-            Statement::Insert { .. } => self.insert_id = id,
+            Statement::Insert { .. } | Statement::SetInsertId { .. } => self.insert_id = id,
+            Statement::Lock { .. } => self.locks += 1,
+            Statement::Unlock { .. } => self.locks = 0,
             _ => {}
         }
         if let Some(key) = statement.writes() {
@@ -203,6 +228,10 @@ impl Mind {
             Statement::Function { id, .. } if at(0) == Some(id) => Ok(()),
             Statement::View { id, key, .. } if (at(0), at(1)) == (Some(key), Some(id)) => Ok(()),
             Statement::InsertId { id } if at(1) == Some(id) && at(0) == Some(self.insert_id) => Ok(()),
+            Statement::SetInsertId { id } if at(0) == Some(id) => Ok(()),
+            Statement::Lock { id } if (at(0), at(1)) == (Some(1), Some(id)) => Ok(()),
+            Statement::Unlock { id } if (at(0), at(1)) == (Some(self.locks), Some(id)) => Ok(()),
+            Statement::Lock { .. } | Statement::Unlock { .. } => wrong("not its locks"),
             Statement::InsertId { .. } => wrong("not the last insert id"),
             Statement::ReadVariable { id } if at(1) == Some(id) && at(0) == self.variable => Ok(()),
             Statement::ReadVariable { .. } => wrong("not the variable"),

@@ -57,6 +57,14 @@ fn every_sql_seed_holds() {
             total.deaths,
             total.promotions,
             total.survived,
+            total.shared,
+            total.resets,
+            total.brought,
+            total.pings,
+            total.queued,
+            total.borrowed,
+            total.locks,
+            total.rotations,
         ];
         assert!(kinds.iter().all(|count| *count > 20), "the runs tested too little: {total:?}");
     }

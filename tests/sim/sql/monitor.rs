@@ -1,46 +1,63 @@
 //! Who tells the session who is primary and how far replicas are: what the control thread does, without its questions.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringgate::clock::Moment;
 use ringgate::cluster::{Account, Accounts, Gtid, Role, Stored};
 use ringgate::mysql::auth::native;
 use ringgate::mysql::facts::{Vendor, Version};
 use ringgate::ring::sim::{Actor, ActorIo, Happening};
 use ringgate::worker::shared::Shared as Process;
 
-use super::backend::password;
-use super::truth::Shared;
+use super::backend::password_of;
+use super::truth::{Login, Shared};
 
 /// Looks at all servers again and again.
 pub struct Monitor {
     truth: Shared,
     process: Arc<Process>,
     every: Duration,
-    clients: usize,
+    /// When users get other passwords.
+    rotations: Vec<(Moment, usize)>,
+    published: Vec<usize>,
     before: Vec<Role>,
 }
 
 impl Monitor {
-    pub fn new(truth: Shared, process: Arc<Process>, every: Duration, clients: usize) -> Self {
-        Self { truth, process, every, clients, before: Vec::new() }
+    pub fn new(
+        truth: Shared,
+        process: Arc<Process>,
+        every: Duration,
+        rotations: Vec<(Moment, usize)>,
+    ) -> Self {
+        Self { truth, process, every, rotations, published: Vec::new(), before: Vec::new() }
     }
 
     fn accounts(&self) -> Accounts {
-        Accounts::new((0..self.clients).map(|client| {
-            let stored = native::stored_of(&native::secret_of(password(client).as_bytes()));
+        Accounts::new((0..).zip(&self.published).map(|(user, password)| {
+            let login = Login { user, password: *password };
+            let stored = native::stored_of(&native::secret_of(password_of(login).as_bytes()));
             let host = "%".to_owned();
             let account =
                 Account { host, stored: Stored::Native(stored), needs_tls: false, is_locked: false };
-            (format!("c{client}").into_bytes(), account)
+            (format!("c{user}").into_bytes(), account)
         }))
     }
 
     fn look(&mut self, io: &mut ActorIo<'_>) {
-        let truth = self.truth.borrow();
+        for (_, user) in self.rotations.extract_if(.., |(at, _)| *at <= io.now()) {
+            let mut truth = self.truth.borrow_mut();
+            truth.passwords[user] += 1;
+            truth.tally.rotations += 1;
+        }
+        let truth = Rc::clone(&self.truth);
+        let truth = truth.borrow();
         let edition = self.process.edition();
         let cluster = &edition.clusters[0];
-        if !cluster.accounts().are_known() {
+        if !cluster.accounts().are_known() || self.published != truth.passwords {
+            self.published.clone_from(&truth.passwords);
             cluster.use_accounts(Arc::new(self.accounts()));
         }
         let mut order: Vec<usize> = (0..truth.places.len()).collect();

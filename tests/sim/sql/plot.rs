@@ -41,6 +41,12 @@ pub struct Plot {
     pub records: Vec<Record>,
     /// How often the monitor looks.
     pub looks: Duration,
+    /// How many users the clients share.
+    pub users: usize,
+    /// When a user gets another password.
+    pub rotations: Vec<(Duration, usize)>,
+    /// Connections that each server may have in use.
+    pub places_max: usize,
     /// The same configuration is read again.
     pub reloads: Vec<Duration>,
     /// The process is told to stop.
@@ -94,10 +100,14 @@ impl Plot {
                 client: usize::MAX,
                 statement: Statement::Commit { id: 0 },
                 begun_by: None,
+                ground: None,
                 ran: Vec::new(),
                 applied: Vec::new(),
                 fate: Fate::Unsent,
             }],
+            users: random.pick(&[1, 1, 2, 6]),
+            rotations: Vec::new(),
+            places_max: 0,
             looks: ms(random.pick(&[20, 100, 500])),
             reloads: (0..random.pick(&[0, 0, 0, 1, 3])).map(|_| random.time(ms(10), ms(3000))).collect(),
             drain_at: (!calm && random.chance(100)).then(|| random.time(ms(10), ms(4000))),
@@ -105,7 +115,16 @@ impl Plot {
             spread: ms(random.pick(&[0, 5, 100, 2000])),
         };
         plot.reloads.sort();
+        if !calm && random.chance(150) {
+            let user = random.between(0, plot.users - 1);
+            plot.rotations.push((random.time(ms(10), ms(3000)), user));
+        }
         plot.add_servers(&mut random);
+        let chance = if calm { 400 } else { 500 };
+        plot.places_max = if random.chance(chance) { random.between(1, 3) } else { 0 };
+        for server in plot.servers.iter_mut().filter(|_| calm && plot.reloads.is_empty()) {
+            server.busy_max = plot.places_max;
+        }
         plot.write_config(&mut random, secret);
         for _ in 0..random.between(1, 6) {
             plot.add_client(&mut random);
@@ -136,6 +155,8 @@ impl Plot {
                 troubles,
                 dooms,
                 switches: random.pick(&[0, 300]),
+                life: (!matches!(self.mood, Mood::Calm) && random.chance(150)).then(|| ms(3000)),
+                busy_max: 0,
                 reads: pace(random),
                 writes: pace(random),
             });
@@ -176,8 +197,21 @@ impl Plot {
 
     fn write_config(&mut self, random: &mut Random, secret: &Path) {
         let calm = self.is_calm();
-        let places = if !calm && random.chance(150) { random.between(1, 3) } else { 0 };
-        let places = if places > 0 { format!(", connections = {places}") } else { String::new() };
+        let places = match self.places_max {
+            0 => String::new(),
+            most => format!(", connections = {most}"),
+        };
+        let pooling = if random.chance(700) { "transaction" } else { "session" };
+        let idle = random.pick(&[
+            "",
+            "",
+            "",
+            "idle_connections = 0\n",
+            "idle_connections = 1\n",
+            "idle_connections = 2\n",
+        ]);
+        let wait = if calm { "390s" } else { random.pick(&["50ms", "1s", "5s"]) };
+        let waiting = if calm { 1000 } else { random.pick(&[1, 3, 1000]) };
         let mut servers = String::new();
         for server in &self.servers {
             let _ = write!(servers, "{{ address = \"{}\"{places} }}, ", server.address);
@@ -196,6 +230,7 @@ impl Plot {
         let _ = write!(
             self.config,
             "[sql.main]\nlisten = [\"{}\"]\nservers = [ {servers}]\naccount = {user}\nreads = \"{reads}\"\n\
+             pooling = \"{pooling}\"\n{idle}queue = {{ max = {waiting}, timeout = \"{wait}\" }}\n\
              consistency = \"{consistency}\"\nlag_max = \"{lag}\"\ntimeouts = {{ handshake = \"50s\", idle = \"90s\", \
              progress = \"20s\", answer = \"{answer}\", primary = \"{primary}\", connect = \"{connect}\" }}\n\n\
              [limits]\ndrain = \"{}ms\"\n",
@@ -227,13 +262,15 @@ impl Plot {
         }
         self.clients.push(Script {
             client,
+            user: client % self.users,
+            collation: random.pick(&[45, 45, 45, 33]),
             to: Address::Tcp(address(0, 1)),
             from: SocketAddr::from(([10, 9, 1, 1 + client as u8], 40_000 + client as u16)),
             units,
             capabilities,
             reads,
             writes,
-            think: (Duration::ZERO, ms(random.pick(&[0, 0, 5, 300]))),
+            think: (Duration::ZERO, ms(random.pick(&[0, 0, 5, 300, 1500]))),
             stubborn: random.chance(300),
             sessions_max: if calm { 1 } else { random.between(1, 8) },
             leaves,
@@ -251,7 +288,8 @@ impl Plot {
         let id = self.records.len();
         let statement = make(id);
         let (ran, applied) = (Vec::new(), Vec::new());
-        self.records.push(Record { client, statement, begun_by, ran, applied, fate: Fate::Unsent });
+        let ground = None;
+        self.records.push(Record { client, statement, begun_by, ground, ran, applied, fate: Fate::Unsent });
         id
     }
 
@@ -288,7 +326,7 @@ impl Plot {
 
     fn unit(&mut self, random: &mut Random, client: usize) -> Unit {
         let one = |id| Unit { ops: vec![Op::Query(id)], undo: Vec::new() };
-        match random.below(22) {
+        match random.below(26) {
             0..=4 => {
                 // What was just written is read at once.
                 let write = self.write(random, client, None);
@@ -312,8 +350,39 @@ impl Plot {
                 let op = random.pick(&[Op::Ping, Op::InitDb("shop"), Op::InitDb("other")]);
                 Unit { ops: vec![op], undo: Vec::new() }
             }
-            _ => Unit { ops: vec![random.pick(&[Op::Reset, Op::ChangeUser])], undo: Vec::new() },
+            21 => {
+                let again = Op::ChangeUser(random.between(0, self.users - 1));
+                Unit { ops: vec![random.pick(&[Op::Reset, again])], undo: Vec::new() }
+            }
+            22..=24 => self.insert_id(random, client),
+            _ => self.locked(random, client),
         }
+    }
+
+    /// Ids of inserts, and what asks for them later.
+    fn insert_id(&mut self, random: &mut Random, client: usize) -> Unit {
+        let first = match random.chance(700) {
+            true => self.say(client, None, |id| Statement::Insert { id }),
+            false => self.say(client, None, |id| Statement::SetInsertId { id }),
+        };
+        let mut ops = vec![Op::Query(first)];
+        for _ in 0..random.between(0, 2) {
+            ops.push(Op::Query(self.either(random, client, None)));
+        }
+        ops.push(Op::Query(self.say(client, None, |id| Statement::InsertId { id })));
+        Unit { ops, undo: Vec::new() }
+    }
+
+    /// What is done with a lock.
+    fn locked(&mut self, random: &mut Random, client: usize) -> Unit {
+        let mut ops = vec![Op::Query(self.say(client, None, |id| Statement::Lock { id }))];
+        for _ in 0..random.between(0, 2) {
+            ops.push(Op::Query(self.either(random, client, None)));
+        }
+        if random.chance(800) {
+            ops.push(Op::Query(self.say(client, None, |id| Statement::Unlock { id })));
+        }
+        Unit { ops, undo: Vec::new() }
     }
 
     fn transaction(&mut self, random: &mut Random, client: usize) -> Unit {

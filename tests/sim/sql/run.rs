@@ -23,6 +23,7 @@ use super::mind::Mind;
 use super::monitor::Monitor;
 use super::plot::Plot;
 use super::truth::{Shared, Tally, Truth};
+use crate::scenario::Mood;
 
 /// Virtual time that no run needs.
 const TIME_MAX: Duration = Duration::from_secs(5_000);
@@ -39,7 +40,12 @@ struct Run {
     process: Arc<Process>,
     workers: Vec<Option<Worker<Sim>>>,
     random: Random,
+    /// Since when a place is free for which somebody waits.
+    free_since: [Option<Moment>; 2],
 }
+
+/// A place that is free is taken within this time: less than anybody looks without being told.
+const FREE_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// Runs one seed. Errors: what was broken, and what happened before.
 pub fn run(seed: u64, trace: bool, secret: &Path) -> Result<Tally, String> {
@@ -60,7 +66,7 @@ pub fn run(seed: u64, trace: bool, secret: &Path) -> Result<Tally, String> {
         plot.workers,
     ));
     let random = Random::new(seed ^ 0x7a6);
-    let truth = Truth::new(random, start, plot.places.clone(), plot.records.clone());
+    let truth = Truth::new(random, start, plot.places.clone(), plot.records.clone(), plot.users);
     let truth = Rc::new(RefCell::new(truth));
     let mut workers = Vec::new();
     for number in 0..plot.workers {
@@ -69,7 +75,8 @@ pub fn run(seed: u64, trace: bool, secret: &Path) -> Result<Tally, String> {
         worker.listen().map_err(|error| error.to_string())?;
         workers.push(Some(worker));
     }
-    let mut run = Run { world, truth, process, workers, random: Random::new(seed ^ 0xd1ce) };
+    let mut run =
+        Run { world, truth, process, workers, random: Random::new(seed ^ 0xd1ce), free_since: [None; 2] };
     run.populate(&plot);
     let turns = run.go(&plot).map_err(|why| {
         let what = if trace { String::new() } else { run.truth.borrow().history(60) };
@@ -77,13 +84,15 @@ pub fn run(seed: u64, trace: bool, secret: &Path) -> Result<Tally, String> {
     })?;
     let mut tally = run.truth.borrow().tally.clone();
     tally.turns = turns;
+    tally.queued = run.process.sum(Count::Queued);
     Ok(tally)
 }
 
 impl Run {
     fn populate(&mut self, plot: &Plot) {
-        let clients = plot.clients.len();
-        let monitor = Monitor::new(Rc::clone(&self.truth), Arc::clone(&self.process), plot.looks, clients);
+        let start = self.world.now();
+        let rotations = plot.rotations.iter().map(|(time, user)| (start + *time, *user)).collect();
+        let monitor = Monitor::new(Rc::clone(&self.truth), Arc::clone(&self.process), plot.looks, rotations);
         self.world.add(Box::new(monitor), self.random.time(Duration::ZERO, plot.looks));
         for (number, habits) in plot.servers.iter().enumerate() {
             let server = Backend::new(number, habits.clone(), Rc::clone(&self.truth));
@@ -111,6 +120,7 @@ impl Run {
             self.step()?;
             turns += 1;
             self.world.take_look();
+            self.check_places(plot)?;
             let now = self.world.now();
             if ordered.is_none() && reloads.next_if(|at| now >= *at).is_some() {
                 self.reload(plot)?;
@@ -140,6 +150,34 @@ impl Run {
         self.failures()?;
         self.check_end()?;
         Ok(turns)
+    }
+
+    /// No more places of a server are taken than there are, and nobody waits while one is free.
+    fn check_places(&mut self, plot: &Plot) -> Result<(), String> {
+        if plot.places_max == 0 {
+            return Ok(());
+        }
+        let edition = self.process.edition();
+        let used: Vec<usize> = edition.balancer.servers().map(|view| view.in_flight as usize).collect();
+        let reloads = !plot.reloads.is_empty();
+        if !reloads && used.iter().any(|count| *count > plot.places_max) {
+            return Err(format!("more than {} places are taken: {used:?}", plot.places_max));
+        }
+        if plot.mood != Mood::Calm || reloads {
+            return Ok(());
+        }
+        let is_free = |count: &usize| *count < plot.places_max;
+        let free = [used.first().is_some_and(is_free), used.len() > 1 && used[1..].iter().all(is_free)];
+        let now = self.world.now();
+        for (side, free) in free.into_iter().enumerate() {
+            let waiting = edition.clusters[0].lobby(side).len();
+            if !free || waiting == 0 {
+                self.free_since[side] = None;
+            } else if now.since(*self.free_since[side].get_or_insert(now)) > FREE_TIME_MAX {
+                return Err(format!("{waiting} wait, and places are free ({side}): {used:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn reload(&self, plot: &Plot) -> Result<(), String> {

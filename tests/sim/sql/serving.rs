@@ -11,7 +11,7 @@ use ringgate::mysql::prepared::Execute;
 use ringgate::mysql::track::Change;
 
 use super::statement::{Statement, bind, columns, pad};
-use super::truth::Truth;
+use super::truth::{Ground, Login, Truth};
 use super::wire::Answer;
 
 /// What a command comes to.
@@ -44,14 +44,25 @@ struct Transaction {
 #[derive(Debug)]
 struct Prepared {
     text: String,
+    /// What the session was like.
+    errors: usize,
+    database: String,
+    /// Whose statement was the last before: who prepared it, if several share the connection.
+    by: Option<Guest>,
     typed: bool,
 }
+
+/// A session of a client: which client, and which of its sessions.
+type Guest = (usize, u64);
 
 /// A session.
 #[derive(Debug)]
 pub struct Session {
-    /// Who logged in.
-    pub client: usize,
+    login: Login,
+    /// Whose statement ran last.
+    guest: Option<Guest>,
+    /// As the login had it, or the server itself.
+    collation: u8,
     pub capabilities: Capabilities,
     pub database: String,
     /// `tx_read_only`.
@@ -60,6 +71,7 @@ pub struct Session {
     variable: Option<usize>,
     errors: usize,
     insert_id: usize,
+    locks: Vec<usize>,
     transaction: Option<Transaction>,
     prepared: BTreeMap<u32, Prepared>,
     last_prepared: u32,
@@ -69,6 +81,8 @@ pub struct Session {
     state: Vec<u8>,
 }
 
+/// The collation of who did not choose one.
+const COLLATION_DEFAULT: u8 = 8;
 /// What `max_error_count` is unless somebody sets it.
 pub const ERRORS_DEFAULT: usize = 64;
 
@@ -77,9 +91,11 @@ const FENCED: Refusal = (1792, b"25006", "Cannot execute statement in a READ ONL
 const READ_ONLY: Refusal = (1290, b"HY000", "The MariaDB server is running with the --read-only option");
 
 impl Session {
-    pub fn new(client: usize, capabilities: Capabilities, database: String) -> Self {
+    pub fn new(login: Login, collation: u8, capabilities: Capabilities, database: String) -> Self {
         Self {
-            client,
+            login,
+            guest: None,
+            collation,
             capabilities,
             database,
             fenced: false,
@@ -87,6 +103,7 @@ impl Session {
             variable: None,
             errors: ERRORS_DEFAULT,
             insert_id: 0,
+            locks: Vec::new(),
             transaction: None,
             prepared: BTreeMap::new(),
             last_prepared: 0,
@@ -163,9 +180,12 @@ impl Session {
                 self.database = String::from_utf8_lossy(name).into_owned();
                 self.tell(&Change::Schema(name));
             }
-            Command::Ping => {}
+            Command::Ping => at.truth.tally.pings += 1,
             Command::ResetConnection => {
-                *self = Self::new(self.client, self.capabilities, std::mem::take(&mut self.database));
+                at.truth.tally.resets += 1;
+                let (database, guest) = (std::mem::take(&mut self.database), self.guest);
+                let clean = Self::new(self.login, COLLATION_DEFAULT, self.capabilities, database);
+                *self = Self { guest, last_prepared: self.last_prepared, ..clean };
             }
             Command::StmtPrepare(text) => return self.prepare(&String::from_utf8_lossy(text), at),
             Command::StmtExecute(number) => return self.execute(number, payload, at),
@@ -189,7 +209,16 @@ impl Session {
             at.truth.fail(format!("server {}: nobody said {text:?}", at.server));
         }
         self.last_prepared += 1 + at.conn % 3;
-        self.prepared.insert(self.last_prepared, Prepared { text: text.to_owned(), typed: false });
+        self.prepared.insert(
+            self.last_prepared,
+            Prepared {
+                text: text.to_owned(),
+                errors: self.errors,
+                database: self.database.clone(),
+                by: self.guest,
+                typed: false,
+            },
+        );
         Does::Answers(self.answer().prepared(self.last_prepared, parameters, columns(text)))
     }
 
@@ -213,17 +242,45 @@ impl Session {
             at.truth.fail(what);
         }
         let text = bind(&prepared.text, &parameters);
-        self.query(&text, true, at)
+        let ground = (prepared.errors, &prepared.database);
+        if ground != (self.errors, &self.database) {
+            let now = (self.errors, &self.database);
+            at.truth
+                .fail(format!("server {}: {text:?} was prepared with {ground:?}, not {now:?}", at.server));
+        }
+        let by = prepared.by;
+        let does = self.query(&text, true, at);
+        at.truth.tally.borrowed +=
+            u64::from(by.is_some() && by.map(|by| by.0) != self.guest.map(|guest| guest.0));
+        does
     }
 
     fn query(&mut self, text: &str, is_binary: bool, at: &mut At<'_>) -> Does {
         if let Some(list) = text.strip_prefix("SET session_track_schema=1,") {
             self.tracks = true;
-            self.fenced |= list.ends_with(",tx_read_only=1");
+            self.fenced |= list.contains(",tx_read_only=1");
+            if let Some((_, list)) = list.split_once(",character_set_client=") {
+                let all: Vec<&str> = list.split(',').collect();
+                let id = all[0];
+                if all[1..] != [format!("character_set_results={id}"), format!("collation_connection={id}")] {
+                    at.truth.fail(format!("server {}: nobody says {text:?}", at.server));
+                }
+                self.collation = id.parse().unwrap_or(0);
+            }
             return Does::Answers(self.ok());
         }
         if let Some(value) = text.strip_prefix("SET @@session.`max_error_count`=") {
             self.errors = value.parse().unwrap_or(0);
+            return Does::Answers(self.ok());
+        }
+        if text == "SELECT LAST_INSERT_ID(),LAST_INSERT_ID(0)" {
+            let id = std::mem::take(&mut self.insert_id).to_string().into_bytes();
+            return Does::Answers(self.row(&[Some(id), Some(b"0".to_vec())], false));
+        }
+        if let Some(id) = text.strip_prefix("SET last_insert_id=") {
+            self.insert_id = id.parse().unwrap_or(0);
+            at.truth.tally.brought += 1;
+            self.tell(&Change::SystemVariable { name: b"last_insert_id", value: id.as_bytes() });
             return Does::Answers(self.ok());
         }
         if let Some(rest) = text.strip_prefix("SELECT MASTER_GTID_WAIT('") {
@@ -238,18 +295,58 @@ impl Session {
             return Does::Answers(self.refuse((1064, b"42000", "You have an error in your SQL syntax")));
         };
         let id = statement.id();
-        let said = at.truth.records.get(id).map(|record| (record.client, record.statement));
-        if said != Some((self.client, statement)) {
-            let what = format!("server {}: client {} says {text:?} of {said:?}", at.server, self.client);
-            at.truth.fail(what);
+        let said = at.truth.records.get(id).map(|record| (record.client, record.statement, record.ground));
+        let Some((client, _, Some(ground))) = said.filter(|said| said.1 == statement) else {
+            at.truth.fail(format!("server {}: {:?} says {text:?} of {said:?}", at.server, self.login));
             return Does::Answers(self.refuse((1064, b"42000", "You have an error in your SQL syntax")));
-        }
+        };
+        self.comes((client, ground.session), &ground, at);
         let bytes = self.run(statement, is_binary, at);
         let refused = if bytes.get(4) == Some(&0xff) { ", refused" } else { "" };
         let (server, conn) = (at.server, at.conn);
         let text: String = text.chars().take(120).collect();
         at.truth.note(at.now, format!("server {server}, connection {conn}: {text}{refused}"));
         Does::Answers(bytes)
+    }
+
+    /// Somebody has a statement run: nothing of anybody else is to be seen, and everything of its own.
+    fn comes(&mut self, guest: Guest, ground: &Ground, at: &mut At<'_>) {
+        let own = |id: usize| {
+            let record = &at.truth.records[id];
+            id == 0 || (record.client, record.ground.map(|ground| ground.session)) == (guest.0, Some(guest.1))
+        };
+        let strange =
+            [self.insert_id, self.variable.unwrap_or(0)].iter().chain(&self.locks).any(|id| !own(*id));
+        let is_new = self.guest != Some(guest);
+        let open = self.transaction.is_some() || !self.autocommit || !self.locks.is_empty();
+        let wrong = if self.login != ground.login {
+            Some("another one logged in")
+        } else if strange {
+            Some("something of another client is there")
+        } else if is_new && open {
+            Some("something of another client is open")
+        } else if (self.errors, &*self.database) != (ground.errors, ground.database) {
+            Some("another state")
+        } else if ground.collation.is_some_and(|collation| collation != self.collation) {
+            Some("another character set")
+        } else if at.server > 0 && !self.tracks {
+            Some("nothing is tracked")
+        } else {
+            None
+        };
+        at.truth.tally.shared += u64::from(is_new && self.guest.is_some());
+        if let Some(wrong) = wrong {
+            let what = format!(
+                "server {}, connection {}: {wrong}: {self:?}; {guest:?}, {ground:?}",
+                at.server, at.conn
+            );
+            at.truth.fail(what);
+        }
+        self.guest = Some(guest);
+    }
+
+    pub const fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
     }
 
     fn run(&mut self, statement: Statement, is_binary: bool, at: &mut At<'_>) -> Vec<u8> {
@@ -300,6 +397,19 @@ impl Session {
                 return self.row(&row, is_binary);
             }
             Statement::InsertId { .. } => return self.row(&[text(self.insert_id), text(id)], is_binary),
+            Statement::SetInsertId { .. } => {
+                self.insert_id = id;
+                return self.row(&[text(id)], is_binary);
+            }
+            Statement::Lock { .. } => {
+                at.truth.tally.locks += 1;
+                self.locks.push(id);
+                return self.row(&[text(1), text(id)], is_binary);
+            }
+            Statement::Unlock { .. } => {
+                let count = std::mem::take(&mut self.locks).len();
+                return self.row(&[text(count), text(id)], is_binary);
+            }
             Statement::ReadVariable { .. } => {
                 return self.row(&[self.variable.and_then(text), text(id)], is_binary);
             }

@@ -62,6 +62,16 @@ pub enum Statement {
         id: usize,
         on: bool,
     },
+    /// Has LAST_INSERT_ID() be its id.
+    SetInsertId {
+        id: usize,
+    },
+    Lock {
+        id: usize,
+    },
+    Unlock {
+        id: usize,
+    },
 }
 
 use Statement::*;
@@ -93,6 +103,9 @@ impl Statement {
             SetVariable { id } => format!("SET @a = {id}"),
             ReadVariable { id } => format!("SELECT @a, {id}"),
             SetSession { id, value } => format!("SET SESSION max_error_count = {value} /* {id} */"),
+            SetInsertId { id } => format!("SELECT LAST_INSERT_ID({id})"),
+            Lock { id } => format!("SELECT GET_LOCK('x', 0), {id}"),
+            Unlock { id } => format!("SELECT RELEASE_ALL_LOCKS(), {id}"),
             Autocommit { id, on } => format!("SET autocommit = {} /* {id} */", usize::from(on)),
         }
     }
@@ -116,7 +129,10 @@ impl Statement {
             [shape, key, id] if is("SELECT note") => Function { id, key, shape },
             [shape, key, id] if is("SELECT *") => View { id, key, shape },
             [id] if is("INSERT") => Insert { id },
-            [id] if is("SELECT LAST") => InsertId { id },
+            [id] if is("SELECT LAST_INSERT_ID()") => InsertId { id },
+            [id] if is("SELECT LAST") => SetInsertId { id },
+            [_, id] if is("SELECT GET_LOCK") => Lock { id },
+            [id] if is("SELECT RELEASE") => Unlock { id },
             [id] if is("SET @a") => SetVariable { id },
             [id] if is("SELECT @a") => ReadVariable { id },
             [value, id] if is("SET SESSION max") => SetSession { id, value },
@@ -131,6 +147,7 @@ impl Statement {
             Begin { id, .. } | Commit { id } | Rollback { id } | Read { id, .. } | Write { id, .. } => id,
             Function { id, .. } | View { id, .. } | Insert { id } | InsertId { id } => id,
             SetVariable { id } | ReadVariable { id } | SetSession { id, .. } | Autocommit { id, .. } => id,
+            SetInsertId { id } | Lock { id } | Unlock { id } => id,
         }
     }
 
@@ -177,7 +194,7 @@ pub fn bind(text: &str, parameters: &[usize]) -> String {
 pub fn columns(text: &str) -> usize {
     match text {
         _ if text.starts_with("SELECT k") => 6,
-        _ if text.starts_with("SELECT note") => 1,
+        _ if text.starts_with("SELECT note") || text.starts_with("SELECT LAST_INSERT_ID(?") => 1,
         _ if text.starts_with("SELECT") => 2,
         _ => 0,
     }
@@ -206,6 +223,9 @@ fn texts_are_read_back() {
         ReadVariable { id: 7 },
         SetSession { id: 7, value: 70 },
         Autocommit { id: 7, on: true },
+        SetInsertId { id: 7 },
+        Lock { id: 7 },
+        Unlock { id: 7 },
     ];
     for statement in all {
         assert_eq!(Statement::parse(&statement.text()), Some(statement));

@@ -31,6 +31,25 @@ pub enum Fate {
     Lost,
 }
 
+/// Who logged in: the user, and which of its passwords was shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Login {
+    pub user: usize,
+    pub password: usize,
+}
+
+/// What the server's session must be like for a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ground {
+    pub login: Login,
+    /// Counts the sessions of the client, from each login and reset on.
+    pub session: u64,
+    pub errors: usize,
+    pub database: &'static str,
+    /// `None`: the client's own reset left it as it may be.
+    pub collation: Option<u8>,
+}
+
 /// A statement.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -38,6 +57,8 @@ pub struct Record {
     pub statement: Statement,
     /// The statement that began its transaction.
     pub begun_by: Option<usize>,
+    /// On what it is to run, once it was sent.
+    pub ground: Option<Ground>,
     /// Where it ran: server and connection.
     pub ran: Vec<(usize, u32)>,
     /// Positions in the log that hold its write.
@@ -79,6 +100,17 @@ pub struct Tally {
     /// Statements that were done after a promotion by a session from before.
     pub survived: u64,
     pub turns: u64,
+    /// Statements that were the first of their session on a connection that others had used.
+    pub shared: u64,
+    pub resets: u64,
+    /// Insert ids that were told to a connection.
+    pub brought: u64,
+    pub pings: u64,
+    pub queued: u64,
+    /// Executions of statements that another client had prepared.
+    pub borrowed: u64,
+    pub locks: u64,
+    pub rotations: u64,
 }
 
 impl Tally {
@@ -100,6 +132,14 @@ impl Tally {
             (&mut self.promotions, other.promotions),
             (&mut self.survived, other.survived),
             (&mut self.turns, other.turns),
+            (&mut self.shared, other.shared),
+            (&mut self.resets, other.resets),
+            (&mut self.brought, other.brought),
+            (&mut self.pings, other.pings),
+            (&mut self.queued, other.queued),
+            (&mut self.borrowed, other.borrowed),
+            (&mut self.locks, other.locks),
+            (&mut self.rotations, other.rotations),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -117,6 +157,8 @@ pub struct Truth {
     versions: BTreeMap<usize, Vec<(u64, usize)>>,
     pub places: Vec<Place>,
     pub records: Vec<Record>,
+    /// Which password each user has now: the number of those before.
+    pub passwords: Vec<usize>,
     /// Where each transaction is, by the statement that began it.
     transactions: BTreeMap<usize, (usize, u32)>,
     /// For each key the position of the last write of which a client has heard.
@@ -132,13 +174,20 @@ pub struct Truth {
 pub type Shared = Rc<RefCell<Truth>>;
 
 impl Truth {
-    pub fn new(random: Random, start: Moment, places: Vec<Place>, records: Vec<Record>) -> Self {
+    pub fn new(
+        random: Random,
+        start: Moment,
+        places: Vec<Place>,
+        records: Vec<Record>,
+        users: usize,
+    ) -> Self {
         Self {
             random,
             log: Vec::new(),
             versions: BTreeMap::new(),
             places,
             records,
+            passwords: vec![0; users],
             transactions: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             failures: Vec::new(),
