@@ -325,6 +325,14 @@ impl SqlSession {
         }
     }
 
+    /// The time that was for both connections was over for the other one: that of the command goes on.
+    fn watch_answer(&mut self, cx: &Cx<'_>) {
+        if let Some(job) = self.job.as_ref().filter(|job| job.sent && !job.answered_at.is_set()) {
+            let until = job.sent_at + self.site(cx).times.first_byte;
+            self.deadlines.set(Timer::Server, until.max(cx.now));
+        }
+    }
+
     /// The time for progress, or for a primary to be found, is over.
     fn on_progress_due(&mut self, cx: &mut Cx<'_>) {
         let sent = self.job.as_ref().is_some_and(|job| job.sent);
@@ -338,6 +346,8 @@ impl SqlSession {
                     self.end(Close::BodyTimeout, cx);
                 }
             }
+            // There is one; when its place comes is up to the queue.
+            Phase::Entering | Phase::Ready if self.queued.is_some() => {}
             // There is still no primary.
             Phase::Entering => self.deny(&Fault::Close(Close::NoServer), cx),
             Phase::Ready => self.lost_in_command(Side::Primary, &Fault::Close(Close::NoServer), cx),
@@ -510,7 +520,10 @@ impl SqlSession {
             let any = || self.backs.iter().flatten().map(|back| &**back).find(unready);
             let side = own.or_else(any).map(|back| back.side);
             match (side, &self.job) {
-                (Some(side), _) => self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx),
+                (Some(side), _) => {
+                    self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx);
+                    self.watch_answer(cx);
+                }
                 (None, Some(job)) if job.sent => self.lost(job.side, Fault::Close(Close::ServerTimeout), cx),
                 _ => {}
             }

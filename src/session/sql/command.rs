@@ -21,7 +21,7 @@ use crate::session::timers::Timer;
 
 use super::back::{Fault, Side, Stage};
 use super::job::Job;
-use super::plan::Plan;
+use super::plan::{INSERT_ID_LOST, Plan};
 use super::prepared::number_of;
 use super::reply::Passed;
 use super::statements::Statements;
@@ -287,6 +287,12 @@ impl SqlSession {
             }
         }
         if side == Side::Primary {
+            if self.is_insert_id_lost() {
+                let mut payload = Vec::new();
+                Code::SERVER_LOST.packet(INSERT_ID_LOST.as_bytes()).write(&mut payload);
+                self.fail_job(&payload, cx);
+                return self.phase == Phase::Ready;
+            }
             match self.knows_insert_id(cx) {
                 Ok(true) => {}
                 Ok(false) => return false,
@@ -344,6 +350,10 @@ impl SqlSession {
     /// The command comes to nothing; the server's connection is as it was, and with it the client's transaction.
     fn fail_job(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
         let Some(job) = &mut self.job else { return };
+        if job.long.is_some() {
+            // What of it has not come yet would be taken for commands.
+            return self.fail(&Fault::Refused(payload.to_vec()), false, cx);
+        }
         job.failed = true;
         self.sequence = 1;
         self.say(cx, |out| out.extend_from_slice(payload));
@@ -435,6 +445,10 @@ impl SqlSession {
         }
         if job.failed {
             return;
+        }
+        if effects.has(Effects::WRITES_INSERT_ID) && rule != Rule::Long {
+            // The answer to LAST_INSERT_ID(n) does not tell it. Of a long text nobody knows whether it has one.
+            self.told_insert_id();
         }
         // Roles are brought nowhere; a text of many may hold one.
         let inner = job.verdict.as_ref().and_then(|verdict| verdict.inner);

@@ -22,6 +22,9 @@ use super::SqlSession;
 use super::back::{Fault, Side};
 use super::kill::Aim;
 
+/// What is said to who asks for an insert id that nobody knows any more.
+pub(super) const INSERT_ID_LOST: &str = "ringgate: the connection that knew the last insert id is gone";
+
 /// Which side a command is for.
 pub(super) enum Plan {
     /// It is to be done there.
@@ -143,11 +146,13 @@ impl SqlSession {
     }
 
     fn plan_execute(&mut self, number: u32, payload: &[u8], cx: &mut Cx<'_>) -> Plan {
-        let Some(statement) = self.statements.get(number) else {
+        let capabilities = self.state.capabilities;
+        let Some(statement) = self.statements.get_mut(number) else {
             return self.plan_unread(number, Rule::Unknown);
         };
-        let (verdict, may_leave) =
-            (statement.verdict.clone(), statement.may_leave(payload, self.state.capabilities));
+        // Even if this comes to nothing: they are not told again.
+        statement.learn_types(payload, capabilities);
+        let (verdict, may_leave) = (statement.verdict.clone(), statement.may_leave(payload, capabilities));
         let writes = verdict.target != Target::Replica;
         match self.plan_verdict(verdict, cx) {
             Plan::At(Side::Replica, ..) if !may_leave && writes && self.is_reading_there() => {
@@ -169,8 +174,7 @@ impl SqlSession {
         let off = site.reads == model::Reads::Primary || self.state.is_beyond || is_blind;
         let reads = if off { Reads::Primary } else { Reads::Replicas };
         if self.state.lost_insert_id && verdict.effects.has(Effects::READS_INSERT_ID) {
-            let text = "ringgate: the connection that knew the last insert id is gone";
-            return Plan::Refuse(Code::SERVER_LOST, text.into());
+            return Plan::Refuse(Code::SERVER_LOST, INSERT_ID_LOST.into());
         }
         let is_shared = site.pooling == Pooling::Transaction;
         let asks = Effects::READS_LAST | Effects::READS_DIAGNOSTICS;

@@ -372,12 +372,22 @@ impl SqlSession {
         }
     }
 
-    /// Remembers what a connection told of the last insert id: a replica's is of no meaning.
+    /// Remembers what a connection told of the last insert id.
     pub(super) fn take_insert_id(&mut self, side: Side) {
+        // One that reads went to knows only what was set there.
         let told = self.backs[side as usize].as_mut().and_then(|back| back.told_id.take());
-        if let Some(id) = told.filter(|_| side == Side::Primary) {
+        if let Some(id) = told.filter(|id| side == Side::Primary || *id != 0) {
             (self.state.insert_id, self.state.has_insert_id) = (id, false);
         }
+    }
+
+    /// The command asks for an insert id of which nobody knows any more.
+    pub(super) fn is_insert_id_lost(&self) -> bool {
+        // Of a long one nobody knows what it asks for.
+        let job = self.job.as_ref().filter(|job| job.long.is_none());
+        let verdict = job.and_then(|job| job.verdict.as_ref());
+        self.state.lost_insert_id
+            && verdict.is_some_and(|verdict| verdict.effects.has(Effects::READS_INSERT_ID))
     }
 
     /// Has the primary's connection know the last insert id, if the command may ask for it; false when it is told first.

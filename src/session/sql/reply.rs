@@ -187,7 +187,7 @@ impl SqlSession {
     }
 
     /// The primary's connection knows the id of an insert.
-    fn told_insert_id(&mut self) {
+    pub(super) fn told_insert_id(&mut self) {
         (self.state.has_insert_id, self.state.lost_insert_id) = (true, false);
         if let Some(back) = &mut self.backs[Side::Primary as usize] {
             back.may_have_id = true;

@@ -216,6 +216,18 @@ impl Statement {
         !self.has_pieces && !has_cursor(&execute) && same
     }
 
+    /// Takes over the types of a packet that is to execute it: whatever becomes of that, clients tell them once.
+    pub(super) fn learn_types(&mut self, payload: &[u8], capabilities: Capabilities) {
+        let Ok(execute) = Execute::parse(payload, self.parameters, capabilities) else { return };
+        let types = execute.types.and_then(|types| payload.get(types));
+        if let Some(types) = types.filter(|types| self.types != *types) {
+            (self.types, self.typed) = (types.to_vec(), [false; 2]);
+        }
+        if types.is_some() {
+            self.bound = execute.parameters;
+        }
+    }
+
     /// It is executed many times by this packet, at the primary: the packet with types that were told elsewhere. `None`: as it
     /// is, which a long one stays.
     pub(super) fn bulk_packet_for(&mut self, packet: &[u8]) -> Option<Vec<u8>> {

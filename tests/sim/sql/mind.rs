@@ -24,6 +24,8 @@ struct Open {
 pub struct Mind {
     client: usize,
     consistency: Consistency,
+    /// It is told at the end of rows what they changed.
+    deprecates_eof: bool,
     pub database: &'static str,
     errors: usize,
     /// Which session of the client it is.
@@ -44,10 +46,11 @@ pub struct Mind {
 }
 
 impl Mind {
-    pub fn new(client: usize, consistency: Consistency) -> Self {
+    pub fn new(client: usize, consistency: Consistency, deprecates_eof: bool) -> Self {
         Self {
             client,
             consistency,
+            deprecates_eof,
             database: "shop",
             errors: ERRORS_DEFAULT,
             session: 0,
@@ -65,7 +68,8 @@ impl Mind {
 
     /// A new session.
     pub fn forget(&mut self) {
-        *self = Self { session: self.session + 1, ..Self::new(self.client, self.consistency) };
+        let new = Self::new(self.client, self.consistency, self.deprecates_eof);
+        *self = Self { session: self.session + 1, ..new };
     }
 
     /// It logs in.
@@ -77,7 +81,8 @@ impl Mind {
     pub fn reset(&mut self) {
         let (written, database) = (std::mem::take(&mut self.written), self.database);
         let (session, login) = (self.session + 1, self.login);
-        *self = Self { written, database, session, login, ..Self::new(self.client, self.consistency) };
+        let new = Self::new(self.client, self.consistency, self.deprecates_eof);
+        *self = Self { written, database, session, login, ..new };
     }
 
     pub const fn is_in_transaction(&self) -> bool {
@@ -96,10 +101,11 @@ impl Mind {
         self.promotions.get_or_insert(truth.tally.promotions);
         // Within a transaction nothing newer than its beginning is asked for.
         let Statement::Read { key, .. } = truth.records[id].statement else { return };
+        let written = self.written.get(&key).copied().unwrap_or(0);
         self.floor = match self.consistency {
             Consistency::Eventual => 0,
-            Consistency::Global if self.open.is_none() => truth.acknowledged(key),
-            _ => self.written.get(&key).copied().unwrap_or(0),
+            Consistency::Global if self.open.is_none() => truth.acknowledged(key).max(written),
+            _ => written,
         };
     }
 
@@ -123,7 +129,11 @@ impl Mind {
             Heard::Row { status, row } => {
                 self.row(statement, row, truth)?;
                 self.done(statement, 0, truth)?;
-                self.check_status(*status)?;
+                // Only the primary knows insert ids, and answers of its own session.
+                let is_id = matches!(statement, Statement::InsertId { .. });
+                if !(is_id && self.open.as_ref().is_some_and(|open| open.read_only)) {
+                    self.check_status(*status)?;
+                }
             }
             Heard::Prepared(_) => return Err("answered as if it had been prepared".to_owned()),
         }
@@ -157,7 +167,7 @@ impl Mind {
             Statement::Autocommit { on: false, .. } => self.open = open(false, true),
             Statement::Commit { .. } | Statement::Autocommit { on: true, .. } => {
                 for (key, id) in self.open.take().into_iter().flat_map(|open| open.writes) {
-                    self.acknowledge(key, id, truth);
+                    self.acknowledge(key, id, true, truth);
                 }
             }
             Statement::Rollback { .. } => {
@@ -181,14 +191,18 @@ impl Mind {
                     truth.records[id].fate = Fate::Open;
                     open.writes.push((key, id));
                 }
-                None => self.acknowledge(key, id, truth),
+                None => {
+                    let has_rows = matches!(statement, Statement::Function { .. } | Statement::View { .. });
+                    self.acknowledge(key, id, self.deprecates_eof || !has_rows, truth);
+                }
             }
         }
         Ok(())
     }
 
-    fn acknowledge(&mut self, key: usize, id: usize, truth: &mut Truth) {
-        truth.acknowledge(id);
+    /// `tells`: the answer says which position it is, so that others can wait for it.
+    fn acknowledge(&mut self, key: usize, id: usize, tells: bool, truth: &mut Truth) {
+        truth.acknowledge(id, tells);
         if let Some(position) = truth.records[id].applied.first() {
             let known = self.written.entry(key).or_default();
             *known = (*known).max(*position);

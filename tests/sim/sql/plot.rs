@@ -394,6 +394,9 @@ impl Plot {
         let mut ops = vec![Op::Query(begin)];
         let by = Some(begin);
         for _ in 0..random.between(0, 5) {
+            if random.chance(100) {
+                ops.push(Op::Query(self.say(client, by, |id| Statement::InsertId { id })));
+            }
             let reads = read_only && random.chance(900);
             let id = if reads { self.read(random, client, by) } else { self.either(random, client, by) };
             ops.push(Op::Query(id));

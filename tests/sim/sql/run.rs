@@ -11,6 +11,7 @@ use ringgate::close::Close;
 use ringgate::config::model::Config;
 use ringgate::counters::Count;
 use ringgate::ids::WorkerId;
+use ringgate::mysql::facts::Capabilities;
 use ringgate::ring::Io;
 use ringgate::ring::sim::{Random, Sim, World};
 use ringgate::worker::Worker;
@@ -100,7 +101,8 @@ impl Run {
         }
         for script in &plot.clients {
             let wait = Duration::from_millis(1) + self.random.time(Duration::ZERO, plot.spread);
-            let mind = Mind::new(script.client, plot.consistency);
+            let deprecates_eof = script.capabilities.has(Capabilities::DEPRECATE_EOF);
+            let mind = Mind::new(script.client, plot.consistency, deprecates_eof);
             let client = Caller::new(script.clone(), mind, Rc::clone(&self.truth));
             self.world.add(Box::new(client), wait);
         }

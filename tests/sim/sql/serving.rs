@@ -360,6 +360,11 @@ impl Session {
             return self.refuse(FENCED);
         }
         at.truth.runs(id, at.server, at.conn);
+        if let Some((first, more)) = self.about_itself(statement, at) {
+            let all =
+                [first.map(|number| number.to_string().into_bytes()), Some(id.to_string().into_bytes())];
+            return self.row(&all[..=usize::from(more)], is_binary);
+        }
         let text = |number: usize| Some(number.to_string().into_bytes());
         match statement {
             Statement::Begin { read_only, .. } => {
@@ -396,23 +401,6 @@ impl Session {
                 ];
                 return self.row(&row, is_binary);
             }
-            Statement::InsertId { .. } => return self.row(&[text(self.insert_id), text(id)], is_binary),
-            Statement::SetInsertId { .. } => {
-                self.insert_id = id;
-                return self.row(&[text(id)], is_binary);
-            }
-            Statement::Lock { .. } => {
-                at.truth.tally.locks += 1;
-                self.locks.push(id);
-                return self.row(&[text(1), text(id)], is_binary);
-            }
-            Statement::Unlock { .. } => {
-                let count = std::mem::take(&mut self.locks).len();
-                return self.row(&[text(count), text(id)], is_binary);
-            }
-            Statement::ReadVariable { .. } => {
-                return self.row(&[self.variable.and_then(text), text(id)], is_binary);
-            }
             Statement::SetVariable { .. } => self.variable = Some(id),
             Statement::SetSession { value, .. } => {
                 self.errors = value;
@@ -426,6 +414,25 @@ impl Session {
             _ => {}
         }
         self.ok()
+    }
+
+    /// What is about the session alone: a value, and whether the id of the statement follows.
+    fn about_itself(&mut self, statement: Statement, at: &mut At<'_>) -> Option<(Option<usize>, bool)> {
+        match statement {
+            Statement::InsertId { .. } => Some((Some(self.insert_id), true)),
+            Statement::ReadVariable { .. } => Some((self.variable, true)),
+            Statement::SetInsertId { id } => {
+                self.insert_id = id;
+                Some((Some(id), false))
+            }
+            Statement::Lock { id } => {
+                at.truth.tally.locks += 1;
+                self.locks.push(id);
+                Some((Some(1), true))
+            }
+            Statement::Unlock { .. } => Some((Some(std::mem::take(&mut self.locks).len()), true)),
+            _ => None,
+        }
     }
 
     fn is_fenced(&self) -> bool {

@@ -161,7 +161,7 @@ pub struct Truth {
     pub passwords: Vec<usize>,
     /// Where each transaction is, by the statement that began it.
     transactions: BTreeMap<usize, (usize, u32)>,
-    /// For each key the position of the last write of which a client has heard.
+    /// For each key the position of the last write of which a client has heard, and that its answer told.
     acknowledged: BTreeMap<usize, u64>,
     pub failures: Vec<String>,
     history: Vec<(Moment, String)>,
@@ -284,7 +284,11 @@ impl Truth {
             (_, Some(begin)) => {
                 let there = self.transactions.get(&begin).copied();
                 let began = matches!(self.records[begin].fate, Fate::Done);
-                if began && there != Some((server, conn)) {
+                // Only the primary knows insert ids, whatever goes on at a replica.
+                let is_id = matches!(statement, Statement::InsertId { .. });
+                let may_differ = is_id
+                    && matches!(self.records[begin].statement, Statement::Begin { read_only: true, .. });
+                if began && !may_differ && there != Some((server, conn)) {
                     self.fail(format!(
                         "statement {id} ran at {:?}, its transaction {begin} is at {there:?}",
                         (server, conn)
@@ -296,7 +300,7 @@ impl Truth {
     }
 
     /// A client heard OK for this write, or for the end of its transaction.
-    pub fn acknowledge(&mut self, id: usize) {
+    pub fn acknowledge(&mut self, id: usize, tells: bool) {
         let record = &mut self.records[id];
         record.fate = Fate::Done;
         let (Some(key), applied) = (record.statement.writes(), record.applied.clone()) else { return };
@@ -304,8 +308,10 @@ impl Truth {
         let [position] = applied[..] else {
             return self.fail(format!("the write {id} was acknowledged and is at positions {applied:?}"));
         };
-        let known = self.acknowledged.entry(key).or_default();
-        *known = position.max(*known);
+        if tells {
+            let known = self.acknowledged.entry(key).or_default();
+            *known = position.max(*known);
+        }
     }
 
     /// The last write of a key that any client has heard of.
