@@ -475,6 +475,7 @@ impl SqlSession {
                 self.state.reset();
                 if let Some(back) = &mut self.backs[Side::Primary as usize] {
                     (back.is_dirty, back.insert_id, back.may_have_id) = (true, 0, false);
+                    back.cache.clear();
                 }
                 self.statements = Statements::default();
                 *self.texts = SessionState::new(self.dialect);

@@ -284,7 +284,9 @@ impl SqlSession {
         if !back.is_ready() || !back.conn.is_flushed() {
             return Ok(());
         }
-        self.deadlines.clear(Timer::Server);
+        if self.job.is_none() {
+            self.deadlines.clear(Timer::Server);
+        }
         if back.may_have_id || back.insert_id != 0 {
             return Ok(back.ask_insert_id(cx)?);
         }
