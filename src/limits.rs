@@ -282,6 +282,8 @@ pub const SQL_LOOK_TIME: Duration = Duration::from_millis(50);
 pub const SQL_DIAGNOSTICS_TIME: Duration = Duration::from_secs(1);
 /// How often a session that waits for a place at a server looks without having been told.
 pub const SQL_QUEUE_LOOK_TIME: Duration = Duration::from_millis(500);
+/// A client that comes in is given no connection whose user logged in at the server longer ago than this.
+pub const SQL_LOGIN_AGE_MAX: Duration = Duration::from_secs(60);
 /// A session that ends gives its server connections so long to take their COM_QUIT, or to be reset for others.
 pub const SQL_LEAVE_TIME: Duration = Duration::from_secs(1);
 /// Passwords that are remembered because only a hash of them is stored. With more, all are asked for again.

@@ -310,8 +310,18 @@ fn clocks_are_read_in_one_place() {
 
 #[test]
 fn the_top_level_holds_what_it_should() {
-    let allowed =
-        ["Cargo.toml", "Cargo.lock", "README.md", "src", "benches", "fuzz", "tests", "dist", "target"];
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "build.rs",
+        "src",
+        "benches",
+        "fuzz",
+        "tests",
+        "dist",
+        "target",
+    ];
     let entries =
         fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let other = entries.filter(|name| {

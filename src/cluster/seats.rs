@@ -40,6 +40,8 @@ pub struct Seat {
     busy: AtomicU8,
     /// How many kill it, or have.
     killed: AtomicU32,
+    /// How many are about to kill what it has, or its statement.
+    aimed: AtomicU32,
     table: Weak<Seats>,
 }
 
@@ -96,6 +98,21 @@ impl Seat {
         self.killed.fetch_sub(1, SeqCst);
     }
 
+    /// Somebody is about to kill one of its connections, or a statement: it must not give them to others.
+    pub fn aim(&self) {
+        self.aimed.fetch_add(1, SeqCst);
+    }
+
+    /// That one is done, whatever came of it.
+    pub fn aim_no_more(&self) {
+        self.aimed.fetch_sub(1, SeqCst);
+    }
+
+    /// Whether somebody is about to.
+    pub fn is_aimed(&self) -> bool {
+        self.aimed.load(SeqCst) > 0
+    }
+
     /// Whether somebody kills it, or has.
     pub fn is_killed(&self) -> bool {
         self.killed.load(SeqCst) > 0
@@ -120,6 +137,7 @@ impl Seats {
             threads: Mutex::default(),
             busy: AtomicU8::new(0),
             killed: AtomicU32::new(0),
+            aimed: AtomicU32::new(0),
             table: Arc::downgrade(self),
         });
         table.insert(id, Arc::downgrade(&seat));

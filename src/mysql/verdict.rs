@@ -204,12 +204,18 @@ effects! {
     VERSIONED 54 "Has a numbered executable comment: servers of other versions may read it in another way.",
     SETS_TRACKERS 55 "Sets session_track_ variables.",
     SETS_READING 56 "Sets sql_mode or a character set: the session's next text may have to be read in another way.",
+    SETS_ROLE 58 "Sets the session's role.",
     READS_LAST 57 "ROW_COUNT(), FOUND_ROWS(), GET DIAGNOSTICS, @@last_gtid: only the connection of the statement before knows it.",
 }
 
 impl Effects {
     /// None.
     pub const NONE: Self = Self(0);
+
+    /// Both.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Whether any of these is in it.
     pub const fn has(self, any: Self) -> bool {

@@ -142,8 +142,8 @@ pub enum Reuse {
     Any,
     /// One that was used a moment ago (`limits::SERVER_IDLE_FRESH_TIME`): the request must not be sent twice.
     Fresh,
-    /// One on which the same user is logged in, best in such a state.
-    Login(LoginKey, u64),
+    /// One on which the same user is logged in, best in such a state, and since that moment at the earliest.
+    Login(LoginKey, u64, Moment),
     /// None.
     Never,
 }

@@ -239,6 +239,7 @@ impl SqlSession {
             if let (Some(back), Some(Some(server))) = (back, server) {
                 back.server = server;
                 back.claim.moved_to(server);
+                back.is_old = true;
             }
         }
         self.site = site;
@@ -290,18 +291,8 @@ impl SqlSession {
             self.lost(side, Fault::Close(close), cx);
         } else if unasked {
             self.lost(side, Fault::Close(Close::ServerTruncated), cx);
-        } else if self.phase == Phase::Ready && self.job.as_ref().is_some_and(|job| job.side != side) {
-            self.run_aside(side, cx);
-        }
-    }
-
-    /// Goes on with what the other connection than the command's was asked before.
-    fn run_aside(&mut self, side: Side, cx: &mut Cx<'_>) {
-        let whose = Whose { secrets: &self.secrets, state: &self.state };
-        let ran = self.backs[side as usize].as_mut().map_or(Ok(()), |back| back.run(&whose, cx));
-        self.take_insert_id(side);
-        if let Err(fault) = ran {
-            self.lost(side, fault, cx);
+        } else {
+            self.run_beside(side, cx);
         }
     }
 
@@ -451,6 +442,7 @@ impl SqlSession {
         if ran.is_ok() && back.is_ready() {
             self.deadlines.clear(Timer::Server);
             self.wants_fresh = false;
+            back.was_ready = true;
             if cx.balancer.worked(back.server, cx.now) {
                 wake(cx.balancer.wake_next(cx.config.servers[back.server.index()].pool, cx.now), cx);
             }
@@ -477,6 +469,8 @@ impl SqlSession {
                 cx.counters.add(Count::ServerStale, 1);
                 self.wants_fresh = true;
             }
+            // What is asked on our own may take its time.
+            Some(Fault::Close(Close::ServerConnectTimeout)) if back.was_ready => {}
             Some(Fault::Close(close)) => note_failure(back.server, *close, cx),
             _ => {}
         }
@@ -520,7 +514,11 @@ impl SqlSession {
         }
         if self.deadlines.take_due(Timer::Server, cx.now) {
             let unready = |back: &&Back| !matches!(back.stage, Stage::Ready | Stage::Busy);
-            let side = self.backs.iter().flatten().map(|back| &**back).find(unready).map(|back| back.side);
+            // The one that the command waits for goes first.
+            let own =
+                self.job.as_ref().and_then(|job| self.backs[job.side as usize].as_deref()).filter(unready);
+            let any = || self.backs.iter().flatten().map(|back| &**back).find(unready);
+            let side = own.or_else(any).map(|back| back.side);
             match (side, &self.job) {
                 (Some(side), _) => {
                     self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx);

@@ -50,8 +50,11 @@ impl IdleStore {
             Reuse::Never => None,
             Reuse::Fresh if now.since(list.last()?.since) > SERVER_IDLE_FRESH_TIME => None,
             Reuse::Any | Reuse::Fresh => list.pop(),
-            Reuse::Login(key, shape) => {
-                let standing = |parked: &Parked| parked.kept.standing.as_ref().map(|at| (at.key, at.shape));
+            Reuse::Login(key, shape, oldest) => {
+                let standing = |parked: &Parked| {
+                    let standing = parked.kept.standing.as_ref().filter(|at| at.logged_in >= oldest);
+                    standing.map(|at| (at.key, at.shape))
+                };
                 let same = list.iter().rposition(|parked| standing(parked) == Some((key, shape)));
                 let like = || list.iter().rposition(|parked| standing(parked).is_some_and(|at| at.0 == key));
                 same.or_else(like).map(|at| list.remove(at))

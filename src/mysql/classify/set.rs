@@ -81,6 +81,9 @@ impl Judge<'_> {
         if found.session || found.role {
             self.effects |= Effects::SETS_SESSION;
         }
+        if found.role {
+            self.effects |= Effects::SETS_ROLE;
+        }
         let uses_variables = self.effects.has(Effects::WRITES_VARIABLES | Effects::READS_VARIABLES);
         match () {
             () if found.account => self.commits(Rule::SetAccount),

@@ -141,6 +141,14 @@ pub(super) struct Back {
     pub(super) connected: Moment,
     /// The statement that was prepared last; `Some(None)`: it could not be.
     pub(super) prepared: Option<Option<u32>>,
+    /// The client's number of that one.
+    pub(super) prepared_for: u32,
+    /// It has been ready once: what goes wrong from then on does not say that the server cannot be reached.
+    pub(super) was_ready: bool,
+    /// The configuration that it was opened by has gone: it is not given to others.
+    pub(super) is_old: bool,
+    /// When its user logged in.
+    logged_in: Moment,
     /// Whether the position was reached that it waited for.
     pub(super) waited: Option<bool>,
     /// That position.
@@ -189,6 +197,10 @@ impl Back {
             found: None,
             connected: Moment::NEVER,
             prepared: None,
+            prepared_for: 0,
+            was_ready: false,
+            is_old: false,
+            logged_in: Moment::NEVER,
             waited: None,
             positions: ArrayVec::new(),
             row: Vec::new(),
@@ -205,6 +217,11 @@ impl Back {
     /// The server's vendor and version, once it has greeted.
     pub(super) const fn version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// When its user logged in.
+    pub(super) const fn logged_in(&self) -> Moment {
+        self.logged_in
     }
 
     /// It may be given a command now.
@@ -255,7 +272,9 @@ impl Back {
         cx.counters.add(Count::ServerReused, 1);
         self.conn = kept.conn;
         let Some(standing) = kept.standing else { return Err(Close::Bug) };
-        let Standing { capabilities, version, thread, variables, database, cache, since, .. } = *standing;
+        let Standing { capabilities, version, thread, variables, database, cache, since, logged_in, .. } =
+            *standing;
+        (self.logged_in, self.was_ready) = (logged_in, true);
         self.cache = cache;
         self.thread = thread;
         (self.capabilities, self.version) = (capabilities, version);
@@ -459,7 +478,7 @@ impl Back {
         match (self.stage, judged) {
             (Stage::Login, Judged::Ok) => {
                 let ok = OkPacket::parse(payload, self.capabilities).map_err(|_| Close::ServerBadAnswer)?;
-                self.status = ok.status;
+                (self.status, self.logged_in) = (ok.status, cx.now);
                 self.set_up(None, cx)?;
             }
             (Stage::Ping | Stage::BringInsertId, Judged::Ok) => self.stage = Stage::Ready,

@@ -270,7 +270,7 @@ impl SqlSession {
     /// along.
     pub(super) fn needs_its_primary(&self) -> bool {
         let settings = !self.texts.is_autocommit() || self.texts.begins_read_only() || self.is_spoilt;
-        self.statements.are_held() || settings || self.state.is_beyond
+        self.statements.are_held() || settings || self.state.is_beyond || self.state.is_personal
     }
 
     /// Hands the command to its server, once that is ready; false when it is not.
@@ -451,7 +451,18 @@ impl SqlSession {
             self.told_insert_id();
         }
         // Roles are brought nowhere; a text of many may hold one.
-        self.state.is_beyond |= rule == Rule::SetRole;
+        let inner = job.verdict.as_ref().and_then(|verdict| verdict.inner);
+        let role = effects.has(Effects::SETS_ROLE)
+            || inner
+                .is_some_and(|inner| inner.effects.has(Effects::SETS_ROLE) || inner.rule == Rule::SetRole);
+        // A reset leaves a role as it is.
+        self.is_spoilt |= role || rule == Rule::SetRole;
+        self.state.is_beyond |= role || rule == Rule::SetRole;
+        // What was set beside the trackers may not have been told.
+        self.state.is_personal |= effects.has(Effects::SETS_TRACKERS);
+        if let Some(back) = &mut self.backs[job.side as usize] {
+            back.is_dirty |= effects.has(Effects::CALLS_UNKNOWN);
+        }
         self.state.trackers_changed |= effects.has(Effects::SETS_TRACKERS);
         self.state.is_blind |= effects.has(Effects::SETS_TRACKERS) && effects.has(Effects::MANY);
     }
@@ -464,6 +475,7 @@ impl SqlSession {
                 self.state.reset();
                 if let Some(back) = &mut self.backs[Side::Primary as usize] {
                     (back.is_dirty, back.insert_id, back.may_have_id) = (true, 0, false);
+                    back.cache.clear();
                 }
                 self.statements = Statements::default();
                 *self.texts = SessionState::new(self.dialect);
@@ -548,6 +560,8 @@ impl SqlSession {
 
     /// Tells the client that its command failed.
     pub(super) fn fail(&mut self, fault: &Fault, holds: bool, cx: &mut Cx<'_>) {
+        let turn = std::mem::take(&mut self.is_turn);
+        self.unqueue(turn, cx);
         let Some(job) = self.job.take() else { return };
         let close = match fault {
             Fault::Close(close) => *close,

@@ -45,6 +45,7 @@ impl Drop for Aim {
         if self.is_told {
             self.seat.spare();
         }
+        self.seat.aim_no_more();
     }
 }
 
@@ -155,6 +156,7 @@ impl SqlSession {
             }
             self.drop_back(side, None, cx);
         }
+        seat.aim();
         let aim = Box::new(Aim { seat, thread, server, said, kill, is_told: false });
         Some(Plan::Kill(side, Rule::Kill, aim, verdict.cloned().map(Box::new)))
     }

@@ -256,6 +256,12 @@ impl SqlSession {
         let cluster = self.cluster(cx).clone();
         let Some(back) = &mut self.backs[Side::Replica as usize] else { return Ok(Some(false)) };
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
+        if back.prepared.is_some()
+            && self.job.as_ref().is_some_and(|job| job.statement == Some(back.prepared_for))
+        {
+            // That was looked at when the command came; then it was prepared here.
+            return Ok(Some(true));
+        }
         if let Some(reached) = back.waited.take() {
             let wait = if reached { Wait::Reached } else { Wait::TimedOut };
             self.job.iter_mut().for_each(|job| job.split.wait = Some(wait));

@@ -6,12 +6,13 @@
 //! which are written down; or it was reset.
 
 use crate::balance::{Claim, Key, Pick, Waiter};
+use crate::clock::Moment;
 use crate::close::Close;
 use crate::cluster::Member;
 use crate::config::model::{Pool, Pooling, Sql};
 use crate::counters::Count;
 use crate::ids::ServerId;
-use crate::limits::{SQL_LOOK_TIME, SQL_QUEUE_LOOK_TIME};
+use crate::limits::{SQL_LOGIN_AGE_MAX, SQL_LOOK_TIME, SQL_QUEUE_LOOK_TIME};
 use crate::mysql::command::Kind;
 use crate::mysql::verdict::Effects;
 use crate::session::dial::wake;
@@ -55,6 +56,7 @@ impl SqlSession {
         }
         let site = self.site(cx);
         let Some(others) = self.others(side, site, cx) else {
+            self.unqueue(turn, cx);
             if side == Side::Replica {
                 return Err(Close::NoServer.into());
             }
@@ -68,9 +70,10 @@ impl SqlSession {
                 return Err(Close::QueueTimeout.into());
             }
             if !turn && cx.now < queued.look {
+                self.deadlines.set(Timer::Server, queued.look);
                 return Ok(false);
             }
-        } else if self.cluster(cx).lobby(side as usize).is_used() {
+        } else if side == Side::Primary && self.cluster(cx).lobby(side as usize).is_used() {
             // Others wait: they are first.
             self.queue(side, cx)?;
             return Ok(false);
@@ -131,6 +134,9 @@ impl SqlSession {
     }
 
     fn connect(&mut self, side: Side, claim: Claim, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Ready {
+            self.deadlines.clear(Timer::Progress);
+        }
         let leg = Leg::Back(self.next_leg);
         self.next_leg += 1;
         let pool = self.pool(cx);
@@ -138,7 +144,13 @@ impl SqlSession {
             Reuse::Never
         } else {
             let key = self.key(side, !self.state.database().is_empty());
-            Reuse::Login(key, shape(self.state.variables(), self.state.database()))
+            // Who comes in shows a secret, which the server itself must have seen not long ago.
+            let oldest = if self.phase == Phase::Ready {
+                Moment::default()
+            } else {
+                Moment(cx.now.0.saturating_sub(SQL_LOGIN_AGE_MAX.as_nanos() as u64))
+            };
+            Reuse::Login(key, shape(self.state.variables(), self.state.database()), oldest)
         };
         cx.ops.push(Op::Connect(leg, claim.server, reuse));
         self.deadlines.set(Timer::Server, cx.now + pool.times.connect);
@@ -180,7 +192,11 @@ impl SqlSession {
         self.deadlines.set(Timer::Server, queued.look);
         if turn {
             let lobby = self.cluster(cx).lobby(side as usize);
-            lobby.enter_first(self.waiter(cx));
+            match side {
+                Side::Primary => lobby.enter_first(self.waiter(cx)),
+                // Others may do with the replica that this one has no use for.
+                Side::Replica => drop(lobby.enter(self.waiter(cx), usize::MAX)),
+            }
         }
     }
 
@@ -207,7 +223,7 @@ impl SqlSession {
     /// Between commands: gives connections back that nothing keeps, if the block is to.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
         let is_between = self.phase == Phase::Ready && self.job.is_none() && self.front.inbox.is_empty();
-        if !is_between || self.site(cx).pooling != Pooling::Transaction {
+        if !is_between || !self.is_shared(cx) {
             return;
         }
         if let Some(until) = self.diagnostics_until.filter(|until| *until > cx.now) {
@@ -228,6 +244,29 @@ impl SqlSession {
         }
     }
 
+    /// Its connections are for others between its statements.
+    pub(super) fn is_shared(&self, cx: &Cx<'_>) -> bool {
+        self.site(cx).pooling == Pooling::Transaction && self.pool(cx).idle_max > 0
+    }
+
+    /// Goes on with a connection that the command in progress does not use.
+    pub(super) fn run_beside(&mut self, side: Side, cx: &mut Cx<'_>) {
+        let is_beside = self.job.as_ref().is_some_and(|job| job.side != side) && self.phase == Phase::Ready;
+        let whose = Whose { secrets: &self.secrets, state: &self.state };
+        let Some(back) = self.backs[side as usize].as_mut().filter(|_| is_beside) else { return };
+        if matches!(back.stage, Stage::Busy | Stage::Ready | Stage::Connecting) {
+            return;
+        }
+        let ran = back.run(&whose, cx);
+        back.was_ready |= back.is_ready();
+        self.take_insert_id(side);
+        let is_free = self.is_shared(cx) && self.diagnostics_until.is_none() && self.leaves_nothing();
+        let ran = ran.and_then(|()| if is_free { self.give_back(side, cx) } else { Ok(()) });
+        if let Err(fault) = ran {
+            self.lost(side, fault, cx);
+        }
+    }
+
     /// Nothing of the session is on its connections that could not be brought to others.
     fn leaves_nothing(&self) -> bool {
         let is_pinned = self.texts.pins().next().is_some() || self.is_in_transaction();
@@ -245,13 +284,17 @@ impl SqlSession {
         if !back.is_ready() || !back.conn.is_flushed() {
             return Ok(());
         }
-        self.deadlines.clear(Timer::Server);
+        if self.job.is_none() {
+            self.deadlines.clear(Timer::Server);
+        }
         if back.may_have_id || back.insert_id != 0 {
             return Ok(back.ask_insert_id(cx)?);
         }
         let trackers = side == Side::Primary && std::mem::take(&mut self.state.trackers_changed);
         if back.is_dirty {
-            return Ok(back.reset(cx)?);
+            back.reset(cx)?;
+            self.statements.forget_all(side);
+            return Ok(());
         }
         if trackers {
             return Ok(back.set_up(None, cx)?);
@@ -269,11 +312,13 @@ impl SqlSession {
         let Some(back) = self.backs[side as usize].take() else { return };
         self.seat.iter().for_each(|seat| seat.has(side as usize, None));
         let mut back = *back;
-        if back.conn.is_eof() || !back.conn.inbox.is_empty() {
+        // A kill that is under way would hit the next client.
+        let is_aimed = self.seat.as_ref().is_some_and(|seat| seat.is_aimed() || seat.is_killed());
+        if back.is_old || is_aimed || back.conn.is_eof() || !back.conn.inbox.is_empty() {
             back.conn.clear(cx.pool);
             cx.ops.push(Op::Close(back.leg));
         } else {
-            let key = self.key(side, !back.database.is_empty());
+            let (key, logged_in) = (self.key(side, !back.database.is_empty()), back.logged_in());
             let standing = Standing {
                 key,
                 shape: shape(&variables, &back.database),
@@ -283,6 +328,7 @@ impl SqlSession {
                 variables,
                 database: back.database,
                 cache: back.cache,
+                logged_in,
                 since: cx.now,
             };
             let kept = Kept { conn: back.conn, standing: Some(Box::new(standing)) };
@@ -295,12 +341,13 @@ impl SqlSession {
     pub(super) fn take_leave(&mut self, side: Side, cx: &mut Cx<'_>) {
         let resets = self.cluster(cx);
         let is_kept = self.pool(cx).idle_max > 0 && !self.is_spoilt && !cx.draining && !cx.behind;
+        let is_old = self.backs[side as usize].as_ref().is_some_and(|back| back.is_old);
         let Some(back) = self.backs[side as usize].as_mut().filter(|back| back.is_ready()) else {
             return self.drop_back(side, None, cx);
         };
         // What a server does on its own for each new connection is lost by a reset.
         let may_reset = resets.member(back.server).is_some_and(|member| !member.has_init());
-        if is_kept && may_reset && back.reset(cx).is_ok() {
+        if is_kept && !is_old && may_reset && back.reset(cx).is_ok() {
             return;
         }
         // A connection that is closed without it counts as aborted at the server.
@@ -351,6 +398,8 @@ impl SqlSession {
             | Effects::WRITES_INSERT_ID
             | Effects::CALLS
             | Effects::OPAQUE
+            | Effects::CALLS_UNKNOWN
+            | Effects::EXECUTES
             | Effects::MANY;
         let id = self.state.insert_id;
         let verdict = self.job.as_ref().and_then(|job| job.verdict.as_ref());

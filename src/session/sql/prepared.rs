@@ -68,31 +68,35 @@ impl SqlSession {
         let verdict = job.verdict.take().map(|verdict| *verdict);
         let own = self.statements.prepared(text, &back.database, verdict, ok, back.leg);
         if let Some(text) = self.statements.get(own).map(|statement| statement.text.clone()) {
-            self.remember(Side::Primary, text, ok.statement, cx);
+            self.remember(Side::Primary, text, own, ok.statement, cx);
         }
         own
     }
 
     /// A connection that others will use has a statement.
-    fn remember(&mut self, side: Side, text: Arc<[u8]>, number: u32, cx: &mut Cx<'_>) {
+    fn remember(&mut self, side: Side, text: Arc<[u8]>, own: u32, number: u32, cx: &mut Cx<'_>) {
         if self.site(cx).pooling != Pooling::Transaction {
             return;
         }
         let variables = self.state.variables().clone();
         let Some(back) = &mut self.backs[side as usize] else { return };
-        let shape = shape(&variables, &back.database);
+        let (shape, leg) = (shape(&variables, &back.database), back.leg);
+        let is_free = |one: &Cached| !self.statements.uses(side, leg, one.number, own);
         let same = back.cache.iter().position(|one| one.shape == shape && one.text == text);
         let old = match same {
-            Some(at) => Some(back.cache.remove(at)),
-            // Some of them may be in use.
-            None if back.cache.len() >= SQL_CACHED_MAX && !self.statements.are_held() => {
-                Some(back.cache.remove(0))
-            }
+            Some(at) => Some(at),
+            None if back.cache.len() >= SQL_CACHED_MAX => back.cache.iter().position(is_free),
             None => None,
         };
+        // Without room it goes when the client closes it.
+        if old.is_some_and(|at| !is_free(&back.cache[at]))
+            || (old.is_none() && back.cache.len() >= SQL_CACHED_MAX)
+        {
+            return;
+        }
+        let old = old.map(|at| back.cache.remove(at));
         back.cache.push(Cached { text, shape, number });
         if let Some(old) = old {
-            let leg = back.leg;
             back.close_statement(old.number, cx);
             self.statements.forget(side, leg, old.number);
         }
@@ -112,11 +116,16 @@ impl SqlSession {
         let Some(statement) = self.statements.get_mut(number) else {
             return Err(refused(Code::UNKNOWN_STATEMENT, b"Unknown prepared statement handler"));
         };
-        match back.prepared.take() {
+        let (prepared, is_own) = (back.prepared.take(), back.prepared_for == number);
+        if let (Some(Some(there)), false) = (prepared, is_own) {
+            // The command that it was prepared for went elsewhere.
+            back.close_statement(there, cx);
+        }
+        match prepared.filter(|_| is_own) {
             Some(Some(there)) => {
                 let text = statement.text.clone();
                 self.statements.found_at(number, side, leg, there);
-                self.remember(side, text, there, cx);
+                self.remember(side, text, number, there, cx);
                 return Ok(Some(there));
             }
             Some(None) if side == Side::Primary => {
@@ -137,15 +146,16 @@ impl SqlSession {
             }
             None => {}
         }
-        let shape = shape(self.state.variables(), &statement.database);
-        let known = back.cache.iter().find(|one| one.shape == shape && one.text == statement.text);
+        let (text, database) = (statement.text.clone(), statement.database.clone());
+        let shape = shape(self.state.variables(), &database);
+        let is_free = |one: &&Cached| !self.statements.uses(side, leg, one.number, number);
+        let known = back.cache.iter().filter(|one| one.shape == shape && one.text == text).find(is_free);
         if let Some(there) = known.map(|one| one.number) {
             self.statements.found_at(number, side, leg, there);
             return Ok(Some(there));
         }
-        if *statement.database == *back.database {
-            let text = statement.text.clone();
-            back.prepare(&text, cx)?;
+        if *database == *back.database {
+            back.prepare(&text, number, cx)?;
         } else if side == Side::Replica && job.is_read {
             // The primary's connection may have it yet.
             (job.side, job.is_read) = (Side::Primary, false);

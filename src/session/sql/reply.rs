@@ -204,9 +204,13 @@ impl SqlSession {
         let place = if side == Side::Primary { Place::Primary } else { Place::Replica };
         let verdict = self.job.as_ref().and_then(|job| job.verdict.as_ref());
         let is_opaque = verdict.is_some_and(|verdict| verdict.effects.has(Effects::OPAQUE | Effects::CALLS));
+        let is_plain = verdict.is_some_and(|verdict| !verdict.effects.has(CHANGES_STATE));
+        let mut is_dirty = false;
         for change in changes(state).filter_map(Result::ok) {
             match change {
                 Change::StateChange(_) if side == Side::Primary && is_opaque => self.texts.told_hidden(),
+                // A trigger or a function did what others must not find.
+                Change::StateChange(_) => is_dirty |= is_plain,
                 Change::TransactionState(state) => self.texts.told_transaction_state(place, state),
                 Change::SystemVariable { name, value } if side == Side::Primary => {
                     self.texts.told_variable(name, value);
@@ -214,6 +218,7 @@ impl SqlSession {
                 Change::SystemVariable { name: b"tx_read_only" | b"transaction_read_only", value } => {
                     self.is_unfenced |= !matches!(value, b"ON" | b"1");
                 }
+                Change::SystemVariable { .. } => is_dirty = true,
                 Change::Schema(name) => {
                     if let Some(back) = &mut self.backs[side as usize] {
                         back.database = name.to_vec();
@@ -224,6 +229,9 @@ impl SqlSession {
                 }
                 _ => {}
             }
+        }
+        if let Some(back) = &mut self.backs[side as usize] {
+            back.is_dirty |= is_dirty;
         }
         if side == Side::Replica || state.is_empty() {
             return;
@@ -251,6 +259,27 @@ impl SqlSession {
         }
     }
 }
+
+/// What explains that a server tells a change of state.
+const CHANGES_STATE: Effects = Effects::SETS_SESSION
+    .or(Effects::SETS_SCHEMA)
+    .or(Effects::SETS_NEXT)
+    .or(Effects::SETS_TRANSACTIONS)
+    .or(Effects::SETS_GLOBAL)
+    .or(Effects::AUTOCOMMIT_ON)
+    .or(Effects::AUTOCOMMIT_OFF)
+    .or(Effects::WRITES_VARIABLES)
+    .or(Effects::CREATES_TEMPORARY)
+    .or(Effects::DROPS_TABLES)
+    .or(Effects::PREPARES)
+    .or(Effects::DEALLOCATES)
+    .or(Effects::EXECUTES)
+    .or(Effects::SET_STATEMENT)
+    .or(Effects::BEGINS)
+    .or(Effects::ENDS)
+    .or(Effects::COMMITS)
+    .or(Effects::OPAQUE)
+    .or(Effects::CALLS);
 
 /// The sequence id of a whole packet.
 fn sequence_of(packet: &[u8]) -> u8 {

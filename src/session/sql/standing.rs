@@ -69,6 +69,8 @@ pub struct Standing {
     pub(super) variables: Arc<Vec<Variable>>,
     pub(super) database: Vec<u8>,
     pub(super) cache: Vec<Cached>,
+    /// When its user logged in.
+    pub logged_in: Moment,
     /// Since when nobody uses it.
     pub(super) since: Moment,
 }

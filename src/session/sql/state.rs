@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) is_blind: bool,
     /// It cannot be told any more what other connections would have to be brought to: everything goes to the primary.
     pub(super) is_beyond: bool,
+    /// Something is set on the primary's connection that is not brought to others.
+    pub(super) is_personal: bool,
     /// The primary's connection may know the id of an insert.
     pub(super) has_insert_id: bool,
     /// One that knew it is gone: nobody can say it any more.
@@ -82,6 +84,10 @@ const NOT_BROUGHT: [&[u8]; 16] = [
     b"warning_count",
     b"wsrep_on",
 ];
+
+/// Variables that concern the primary alone, and that stay on the connection on which they were set.
+const PERSONAL: [&[u8]; 6] =
+    [b"gtid_domain_id", b"gtid_next", b"gtid_seq_no", b"insert_id", b"server_id", b"wsrep_on"];
 
 /// Variables whose setting changes what a statement means in a way that only its own connection can keep.
 const BEYOND: [&[u8]; 5] = [b"pseudo_thread_id", b"rand_seed1", b"rand_seed2", b"timestamp", b"sql_log_bin"];
@@ -191,7 +197,7 @@ impl State {
     /// The session is as after its login.
     pub(super) fn reset(&mut self) {
         self.variables = Arc::default();
-        self.is_beyond = false;
+        (self.is_beyond, self.is_personal) = (false, false);
         (self.has_insert_id, self.lost_insert_id, self.insert_id) = (false, false, 0);
         // The trackers are the server's own again.
         self.trackers_changed = true;
@@ -244,6 +250,7 @@ impl State {
     }
 
     fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.is_personal |= PERSONAL.contains(&name);
         if NOT_BROUGHT.contains(&name) {
             return;
         }

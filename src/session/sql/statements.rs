@@ -181,6 +181,19 @@ impl Statements {
         }
     }
 
+    /// One of the client's, other than `except`, is this statement of a connection.
+    pub(super) fn uses(&self, side: Side, leg: Leg, there: u32, except: u32) -> bool {
+        let except = self.real(except);
+        self.known
+            .iter()
+            .any(|(number, entry)| *number != except && entry.at[side as usize] == Some((leg, there)))
+    }
+
+    /// The connection of this side was reset: it has none any more.
+    pub(super) fn forget_all(&mut self, side: Side) {
+        self.known.values_mut().for_each(|entry| entry.at[side as usize] = None);
+    }
+
     /// The statement of this number on this connection was closed.
     pub(super) fn forget(&mut self, side: Side, leg: Leg, there: u32) {
         for entry in self.known.values_mut() {

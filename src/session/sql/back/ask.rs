@@ -31,10 +31,10 @@ impl Back {
         self.ask(format!("SELECT {function}('{list}',{seconds})").as_bytes(), Stage::Position, cx)
     }
 
-    /// Prepares a statement; `prepared` says what became of it.
-    pub(in super::super) fn prepare(&mut self, text: &[u8], cx: &mut Cx<'_>) -> Result<(), Close> {
+    /// Prepares a statement for the client's one of this number; `prepared` says what became of it.
+    pub(in super::super) fn prepare(&mut self, text: &[u8], own: u32, cx: &mut Cx<'_>) -> Result<(), Close> {
         self.sequence = 0;
-        self.prepared = None;
+        (self.prepared, self.prepared_for) = (None, own);
         self.send(cx, |out| {
             out.push(Kind::StmtPrepare as u8);
             out.extend_from_slice(text);
