@@ -14,6 +14,7 @@ mod forward;
 mod job;
 mod kill;
 mod login;
+mod loss;
 mod plan;
 mod pooling;
 mod prepared;
