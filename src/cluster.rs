@@ -189,6 +189,8 @@ struct Shared {
     writes: Writes,
     /// With which clients without TLS seal a password.
     key: OnceLock<Option<ServerKey>>,
+    /// The key is being made, or was.
+    makes_key: AtomicBool,
     /// Somebody misses an account.
     wished: AtomicBool,
     /// For the primary, and for replicas.
@@ -335,6 +337,7 @@ impl Cluster {
         if self.shared.key.get().is_some() {
             return;
         }
+        self.shared.makes_key.store(true, Relaxed);
         let shared = self.shared.clone();
         let make = move || drop(shared.key.set(ServerKey::generate().ok()));
         if std::thread::Builder::new().name("sql key".into()).spawn(make).is_err() {
@@ -343,9 +346,9 @@ impl Cluster {
         }
     }
 
-    /// Whether [`Self::make_key`] has come to an end, with a key or without.
-    pub fn is_key_made(&self) -> bool {
-        self.shared.key.get().is_some()
+    /// Whether [`Self::make_key`] was called and has not come to an end, with a key or without.
+    pub fn is_key_awaited(&self) -> bool {
+        self.shared.makes_key.load(Relaxed) && self.shared.key.get().is_none()
     }
 
     /// With which clients without TLS seal their passwords.

@@ -32,10 +32,9 @@ impl SqlSession {
         let cluster = self.cluster(cx);
         let primary = cluster.primary().and_then(|server| cluster.member(server)?.version());
         let any = || cluster.members().find_map(|(_, member)| member.version());
-        // MySQL's clients need a key before they say their password without TLS.
-        let has_key = |version: &Version| version.vendor == Vendor::MariaDb || cluster.is_key_made();
-        let is_ready = |version: &Version| cluster.accounts().are_known() && has_key(version);
-        let Some(version) = primary.or_else(any).filter(is_ready) else {
+        // Clients may need a key before they say their password without TLS.
+        let is_ready = cluster.accounts().are_known() && !cluster.is_key_awaited();
+        let Some(version) = primary.or_else(any).filter(|_| is_ready) else {
             return self.deadlines.set(Timer::Server, cx.now + SQL_LOOK_TIME);
         };
         let site = self.site(cx);
