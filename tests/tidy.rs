@@ -343,8 +343,12 @@ fn no_path_of_a_machine_and_no_key_is_in_the_tree() {
             if path.is_dir() && !skipped {
                 folders.push(path);
             } else if let (true, Ok(text)) = (path.is_file(), fs::read_to_string(&path)) {
-                let signs =
-                    [concat!("/wo", "rk/"), concat!("/tmp", "/wt"), concat!("PRIVATE KEY", "-----\nM")];
+                let signs = [
+                    concat!("/wo", "rk/"),
+                    concat!("/tmp", "/wt"),
+                    concat!("PRIVATE KEY", "-----"),
+                    concat!("deb.", "debian.org"),
+                ];
                 for sign in signs.iter().filter(|sign| text.contains(**sign)) {
                     wrong.push(format!("{}: {sign:?}", path.display()));
                 }

@@ -109,11 +109,10 @@ fn names_every_mistake_with_its_file() {
         ["cert", "key"].map(|file| fs::read_to_string(folder.path().join(file)).unwrap()).concat()
     };
     let nameless = authority.leaf_of(CertificateParams::new(vec![]).unwrap(), ECDSA);
-    let encrypted =
-        format!("{leaf}-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
-    let old = format!(
-        "{leaf}-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END EC PRIVATE KEY-----\n"
-    );
+    // Keys made here, under the names that encrypted ones have.
+    let named = |kind: &str| key.replace("PRIVATE", &format!("{kind} PRIVATE"));
+    let encrypted = format!("{leaf}{}", named("ENCRYPTED"));
+    let old = format!("{leaf}{}", named("EC").replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1));
     let table: [(&str, &str, &str); 17] = [
         ("empty.pem", "", "no certificate in it"),
         ("text.pem", "hello", "no certificate in it"),
