@@ -100,13 +100,19 @@ fn kept_connections_that_are_gone_are_not_used() {
 
 #[test]
 fn what_a_server_does_for_each_connection_is_done() {
-    let all = Door::servers_with(&["--init-connect=SET @made=1"]);
-    // It is for those without further privileges alone.
-    all.primary.sql("CREATE USER plain IDENTIFIED BY 'word'");
-    all.wait();
-    let door = Door::to(Engine::IoUring, all, "[workers]\ncount = 1");
-    for _ in 0..4 {
-        assert_eq!(mariadb(door.at, "plain", "word", &[], "DO 1; SELECT @made").unwrap(), "1");
+    for pooling in ["session", "transaction"] {
+        let all = Door::servers_with(&["--init-connect=SET @made=1"]);
+        // It is for those without further privileges alone.
+        all.primary.sql("CREATE USER plain IDENTIFIED BY 'word'");
+        all.wait();
+        let lines = format!("pooling = \"{pooling}\"\n[workers]\ncount = 1");
+        let door = Door::to(Engine::IoUring, all, &lines);
+        for before in ["DO 1", "SET sql_mode = 'ANSI_QUOTES'", "DO 1"] {
+            // The pause is long enough for a connection to be given back; the next one wants other variables.
+            let said = |text: &str| mariadb(door.at, "plain", "word", &[], text).unwrap();
+            said(&format!("{before};\n\\! sleep 0.1\nDO 1"));
+            assert_eq!(said("DO 1; SELECT @made"), "1", "{pooling} after {before}");
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 //! next one. It owns nothing. Always true: what is given back holds nothing of its client but variables and the database,
 //! which are written down; or it was reset.
 
+use std::sync::Arc;
+
 use crate::balance::{Claim, Key, Pick, Waiter};
 use crate::clock::Moment;
 use crate::close::Close;
@@ -21,6 +23,7 @@ use crate::session::{Cx, Kept, Leg, Op, Reuse};
 
 use super::back::{self, Back, Fault, Side, Stage, Whose};
 use super::standing::{LoginKey, Standing, shape};
+use super::state::{State, Variable};
 use super::{Phase, SqlSession};
 
 /// A session's place in a queue for a connection.
@@ -28,9 +31,9 @@ use super::{Phase, SqlSession};
 pub(super) struct Queued {
     side: Side,
     /// When its time is over.
-    until: crate::clock::Moment,
+    until: Moment,
     /// When to look again without a wake-up.
-    look: crate::clock::Moment,
+    look: Moment,
 }
 
 impl SqlSession {
@@ -284,6 +287,11 @@ impl SqlSession {
         if !back.is_ready() || !back.conn.is_flushed() {
             return Ok(());
         }
+        let server = back.server;
+        if !self.may_reset(server, cx) {
+            return Ok(());
+        }
+        let Some(back) = &mut self.backs[side as usize] else { return Ok(()) };
         if self.job.is_none() {
             self.deadlines.clear(Timer::Server);
         }
@@ -308,7 +316,7 @@ impl SqlSession {
     }
 
     /// Gives a connection to the next one. What is set there is known.
-    fn park(&mut self, side: Side, variables: std::sync::Arc<Vec<super::state::Variable>>, cx: &mut Cx<'_>) {
+    fn park(&mut self, side: Side, variables: Arc<Vec<Variable>>, cx: &mut Cx<'_>) {
         let Some(back) = self.backs[side as usize].take() else { return };
         self.seat.iter().for_each(|seat| seat.has(side as usize, None));
         let mut back = *back;
@@ -337,17 +345,21 @@ impl SqlSession {
         self.release(side, back.claim, cx);
     }
 
+    /// What a server does on its own for each new connection (`init_connect`) is lost by a reset: such connections stay with
+    /// their client.
+    fn may_reset(&self, server: ServerId, cx: &Cx<'_>) -> bool {
+        self.cluster(cx).member(server).is_some_and(|member| !member.has_init())
+    }
+
     /// The client has gone: a connection is reset for the next one, or told goodbye.
     pub(super) fn take_leave(&mut self, side: Side, cx: &mut Cx<'_>) {
-        let resets = self.cluster(cx);
         let is_kept = self.pool(cx).idle_max > 0 && !self.is_spoilt && !cx.draining && !cx.behind;
-        let is_old = self.backs[side as usize].as_ref().is_some_and(|back| back.is_old);
+        let may_reset =
+            self.backs[side as usize].as_ref().is_some_and(|back| self.may_reset(back.server, cx));
         let Some(back) = self.backs[side as usize].as_mut().filter(|back| back.is_ready()) else {
             return self.drop_back(side, None, cx);
         };
-        // What a server does on its own for each new connection is lost by a reset.
-        let may_reset = resets.member(back.server).is_some_and(|member| !member.has_init());
-        if is_kept && !is_old && may_reset && back.reset(cx).is_ok() {
+        if is_kept && may_reset && !back.is_old && back.reset(cx).is_ok() {
             return;
         }
         // A connection that is closed without it counts as aborted at the server.
@@ -357,8 +369,7 @@ impl SqlSession {
 
     /// Goes on with a connection whose client has gone.
     pub(super) fn run_take_leave(&mut self, side: Side, cx: &mut Cx<'_>) {
-        let state =
-            super::state::State::new(self.state.user(), b"", self.state.capabilities, self.state.collation);
+        let state = State::new(self.state.user(), b"", self.state.capabilities, self.state.collation);
         let whose = Whose { secrets: &self.secrets, state: &state };
         let Some(back) = &mut self.backs[side as usize] else { return };
         if back.is_ready() {
@@ -368,7 +379,7 @@ impl SqlSession {
             return;
         }
         match back.run(&whose, cx) {
-            Ok(()) if back.is_ready() => self.park(side, std::sync::Arc::default(), cx),
+            Ok(()) if back.is_ready() => self.park(side, Arc::default(), cx),
             Ok(()) => {}
             Err(_) => self.drop_back(side, None, cx),
         }

@@ -86,7 +86,8 @@ impl SqlSession {
                 _ if is_long => return out.extend_from_slice(LONG.1.as_bytes()),
                 Ok(Command::Query(query)) => (query.text, job.dialect),
                 Ok(Command::StmtPrepare(text)) => (text, job.dialect),
-                Ok(Command::StmtExecute(number)) => match self.statements.get(number) {
+                // The number in the packet is the server's.
+                Ok(Command::StmtExecute(_)) => match job.statement.and_then(|own| self.statements.get(own)) {
                     Some(statement) => (&*statement.text, statement.dialect),
                     None => return,
                 },
