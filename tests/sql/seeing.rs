@@ -212,4 +212,24 @@ both_engines! {
         assert!(first["text"].as_str().is_some_and(is_it), "{said}");
         assert!(first["statements"].as_u64().unwrap() > 10 && first["on_replica"].as_u64().unwrap() > 0, "{said}");
     }
+
+    fn a_prepared_statement_is_counted_under_its_text_wherever_it_runs(engine) {
+        let admin = address();
+        let lines = format!("pooling = \"transaction\"\n[admin]\nlisten = [\"{admin}\"]");
+        let door = Door::limited(engine, Door::servers(), &lines, Some(2));
+        sysbench(&door, "oltp_read_write", &["--tables=1", "--table-size=100"], "prepare");
+        door.wait();
+        // Each transaction of it deletes a row, puts it back and reads ten.
+        sysbench(&door, "oltp_read_write", &["--tables=1", "--table-size=100", "--mysql-ignore-errors=all"], "run");
+        let said = json(admin, "/v1/digests?by=count");
+        let count = |start: &str, end: &str| {
+            let shapes = said["blocks"][0]["shapes"].as_array().unwrap().iter();
+            let text = |shape: &Value| shape["text"].as_str().unwrap_or_default().to_owned();
+            let found = shapes.filter(|shape| text(shape).starts_with(start) && text(shape).ends_with(end));
+            found.map(|shape| shape["statements"].as_u64().unwrap()).sum::<u64>()
+        };
+        let (deleted, read) = (count("DELETE FROM sbtest", " WHERE id = ?"), count("SELECT c FROM sbtest", " WHERE id = ?"));
+        assert!(deleted > 10, "{said}");
+        assert!((deleted * 10..deleted * 11 + 100).contains(&read), "{deleted} deleted, {read} read: {said}");
+    }
 }
