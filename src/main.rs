@@ -5,6 +5,8 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+ringgate::small_pages_from_the_start!();
+
 fn main() -> std::process::ExitCode {
     ringgate::cli::main()
 }

@@ -18,7 +18,7 @@ use crate::control::{Applied, Handle, Origin, ReloadError, Running, start_from};
 use crate::control::{systemd, upgrade};
 use crate::counters::Count;
 use crate::net::Address;
-use crate::ring::{Listening, prefer_small_pages};
+use crate::ring::Listening;
 use crate::sandbox;
 use crate::worker::edition::Inherited;
 use crate::worker::spawn::StartError;
@@ -54,7 +54,6 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    prefer_small_pages();
     let mut inherited = match Handed::take(&config) {
         Ok(inherited) => inherited,
         Err(error) => {

@@ -34,9 +34,23 @@ pub fn pin(core: usize) -> bool {
 }
 
 /// Asks for small pages: with huge ones, memory that is only reserved would count as used, 2 MiB at a time.
-pub fn prefer_small_pages() {
+pub extern "C" fn prefer_small_pages() {
     // SAFETY: plain numbers; the call changes how later memory of this process is backed, nothing else.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// Has a program call [`prefer_small_pages`] before anything else runs in it: the allocator takes its first memory before
+/// `main`, on which a kernel that gives huge pages to everybody would spend three of them (6 MiB).
+#[macro_export]
+macro_rules! small_pages_from_the_start {
+    () => {
+        // SAFETY: what the section holds is called once, by one thread, before `main`; a function without arguments is what
+        // is expected there, and this one needs nothing that is set up later.
+        #[used]
+        #[allow(unsafe_code)]
+        #[unsafe(link_section = ".preinit_array")]
+        static SMALL_PAGES: extern "C" fn() = $crate::ring::prefer_small_pages;
+    };
 }
 
 #[cfg(test)]
