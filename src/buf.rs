@@ -382,6 +382,19 @@ impl Queue {
         true
     }
 
+    /// The first bytes; `None` when the queue is shorter.
+    pub fn first<const COUNT: usize>(&self) -> Option<[u8; COUNT]> {
+        if let Some(bytes) = self.chunks.front()?.bytes().first_chunk() {
+            return Some(*bytes);
+        }
+        let mut all = self.chunks.iter().flat_map(Chunk::bytes);
+        let mut out = [0; COUNT];
+        for place in &mut out {
+            *place = *all.next()?;
+        }
+        Some(out)
+    }
+
     /// Copies the first `count` bytes behind what `out` holds; fewer when the queue is shorter.
     pub fn peek(&self, count: usize, out: &mut Vec<u8>) {
         let mut left = count;
@@ -525,6 +538,24 @@ mod tests {
         assert!(!queue.join_front(&mut pool));
         queue.clear(&mut pool);
         assert_eq!(pool.free(), pool.made());
+    }
+
+    #[test]
+    fn the_first_bytes_are_seen_wherever_they_lie() {
+        let mut pool = Pool::new(8);
+        for at in 0..=4 {
+            let mut queue = Queue::new();
+            for part in [&b"abcd"[..at], &b"abcd"[at..]] {
+                let mut chunk = Chunk::empty(pool.take().unwrap());
+                chunk.append(part);
+                queue.push(chunk, &mut pool);
+            }
+            assert_eq!(queue.first(), Some(*b"abcd"));
+            assert_eq!(queue.first(), Some(*b"abc"));
+            assert_eq!(queue.first::<5>(), None);
+            queue.clear(&mut pool);
+        }
+        assert_eq!(Queue::new().first::<1>(), None);
     }
 
     #[test]

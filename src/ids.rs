@@ -4,6 +4,8 @@
 //! Ids of living things (`SockId`, `SessionId`) carry a generation: a completion that belongs to an older life of the
 //! same slot is recognised and reaches nobody.
 
+use std::hash::Hasher;
+
 macro_rules! index_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -75,3 +77,26 @@ living_id!(
     /// A session of one worker.
     SessionId
 );
+
+/// Hashes numbers that are hardly anybody's choice: cheap, and no protection against who can choose them freely.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

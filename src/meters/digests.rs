@@ -9,11 +9,12 @@
 //! Frequent and Top-k Elements in Data Streams): a shape that comes in begins with the rank of those that went last.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model::Config;
+use crate::ids::Spread;
 use crate::limits::{SQL_DIGEST_BYTES_MAX, SQL_DIGESTS_MAX};
 
 /// A statement that is over.
@@ -80,25 +81,6 @@ pub struct Digest {
     pub text: Option<Arc<str>>,
     /// At least the nanoseconds of all its statements ever.
     rank: u64,
-}
-
-/// Numbers of shapes are spread already, but by who writes statements.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ mixed >> 32;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 /// The shapes of a block, as one worker saw them.

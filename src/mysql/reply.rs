@@ -219,6 +219,11 @@ impl Reply {
                 at += used;
                 continue;
             }
+            let rows = self.rows(rest);
+            if rows > 0 {
+                at += rows;
+                continue;
+            }
             match self.look(rest) {
                 // What comes before is told first; the same is found again then.
                 Ok(Look::More | Look::Whole(..)) | Err(_) if at > 0 => return pass(at),
@@ -243,6 +248,24 @@ impl Reply {
                 }
             }
         }
+    }
+
+    /// Passes over rows, which are most of what servers say; what may be something else stays. How many bytes those are.
+    fn rows(&mut self, input: &[u8]) -> usize {
+        if self.phase != Phase::Rows || self.continued {
+            return 0;
+        }
+        let mut at = 0;
+        while let Some([a, b, c, sequence, first]) = input.get(at..).and_then(<[u8]>::first_chunk) {
+            let header = Header::from_bytes([*a, *b, *c, *sequence]);
+            if *first >= EOF || header.length == 0 || header.is_continued() {
+                break;
+            }
+            self.sequence = header.sequence;
+            at += HEADER_BYTES + header.length;
+        }
+        self.left = at.saturating_sub(input.len());
+        at - self.left
     }
 
     /// The same while the beginning of a packet is kept.

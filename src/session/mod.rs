@@ -278,13 +278,14 @@ impl Session {
         }
     }
 
-    /// Tells what happened.
-    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
+    /// Tells what happened. False when nothing follows from it: no byte is to flow, and what is waited for is the same.
+    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) -> bool {
         match self {
             Self::Http(session) => session.on(event, cx),
             Self::Tcp(session) => session.on(event, cx),
-            Self::Sql(session) => session.on(event, cx),
+            Self::Sql(session) => return session.on(event, cx),
         }
+        true
     }
 
     /// Asks what bytes should flow.

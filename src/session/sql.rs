@@ -23,6 +23,7 @@ mod reply;
 mod standing;
 mod state;
 mod statements;
+mod watch;
 
 use std::sync::Arc;
 
@@ -247,8 +248,8 @@ impl SqlSession {
         Followed::Yes
     }
 
-    /// Tells what happened.
-    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) {
+    /// See [`Session::on`](super::Session::on).
+    pub fn on(&mut self, event: Event, cx: &mut Cx<'_>) -> bool {
         match event {
             Event::Received(Leg::Front, chain) => {
                 cx.counters.add(Count::BytesIn, chain.len() as u64);
@@ -264,6 +265,9 @@ impl SqlSession {
                 cx.counters.add(Count::BytesOut, bytes as u64);
                 self.moved += bytes as u64;
                 self.front.sent(chain, bytes, cx.pool);
+                if self.front.is_flushed() && self.is_at_rest(cx) {
+                    return false;
+                }
             }
             Event::Failed(Leg::Front, errno) | Event::SendFailed(Leg::Front, errno) => {
                 self.front.deafen(errno, cx.pool);
@@ -273,9 +277,34 @@ impl SqlSession {
             Event::Turn => self.is_turn = self.queued.is_some(),
             Event::Drain => {}
             Event::Kill => self.end(Close::Drained, cx),
-            back => self.on_server(back, cx),
+            back => {
+                let sent = if matches!(back, Event::Sent(..)) { back.leg() } else { None };
+                self.on_server(back, cx);
+                if sent.is_some_and(|leg| self.only_waits_for(leg, cx)) {
+                    return false;
+                }
+            }
         }
         self.run(cx);
+        true
+    }
+
+    /// The client has its answer, and has not said more.
+    fn is_at_rest(&self, cx: &Cx<'_>) -> bool {
+        let is_silent = self.front.inbox.is_empty() && !self.front.is_eof() && !self.front.is_compressed();
+        let is_between = self.phase == Phase::Ready && self.job.is_none() && !self.is_doomed;
+        is_silent && is_between && !cx.draining && !cx.behind
+    }
+
+    /// The server of this leg has heard the whole command and has not answered.
+    fn only_waits_for(&self, leg: Leg, cx: &Cx<'_>) -> bool {
+        let Some(job) = self.job.as_ref().filter(|job| job.sent && !job.answered_at.is_set()) else {
+            return false;
+        };
+        let is_whole = job.long.is_none() && job.upload.is_none();
+        let is_heard = |back: &Back| back.leg == leg && back.stage == Stage::Busy && back.conn.is_flushed();
+        let back = self.backs[job.side as usize].as_ref();
+        is_whole && back.is_some_and(|back| is_heard(back)) && !cx.draining && !cx.behind
     }
 
     fn on_server(&mut self, event: Event, cx: &mut Cx<'_>) {
@@ -306,53 +335,6 @@ impl SqlSession {
         self.watch_progress(cx);
         for back in self.backs.iter_mut().flatten().filter(|back| !back.is_connecting()) {
             back.conn.pump(back.leg, true, cx);
-        }
-    }
-
-    /// While a server prepares, or a client is to read or to send further, its progress is looked at from time to time.
-    fn watch_progress(&mut self, cx: &Cx<'_>) {
-        let is_unready = |back: &Back| !matches!(back.stage, Stage::Ready | Stage::Busy);
-        if self.backs.iter().flatten().any(|back| is_unready(back)) && !self.deadlines.is_set(Timer::Server) {
-            // It is asked something of our own, which takes no longer than a connect.
-            let time = cx.config.pools[self.site(cx).pool.index()].times.connect;
-            self.deadlines.set(Timer::Server, cx.now + time);
-        }
-        let Some(job) = &self.job else { return };
-        let owes = self.front.pending() > 0 || job.long.is_some() || job.upload.is_some();
-        if job.sent && owes && !self.deadlines.is_set(Timer::Progress) {
-            self.moved_before = self.moved;
-            let time = self.site(cx).times.progress;
-            self.deadlines.set(Timer::Progress, cx.now + time);
-        }
-    }
-
-    /// The time that was for both connections was over for the other one: that of the command goes on.
-    fn watch_answer(&mut self, cx: &Cx<'_>) {
-        if let Some(job) = self.job.as_ref().filter(|job| job.sent && !job.answered_at.is_set()) {
-            let until = job.sent_at + self.site(cx).times.first_byte;
-            self.deadlines.set(Timer::Server, until.max(cx.now));
-        }
-    }
-
-    /// The time for progress, or for a primary to be found, is over.
-    fn on_progress_due(&mut self, cx: &mut Cx<'_>) {
-        let sent = self.job.as_ref().is_some_and(|job| job.sent);
-        match self.phase {
-            Phase::Ready if sent && self.moved == self.moved_before && self.front.pending() > 0 => {
-                self.end(Close::SlowReader, cx);
-            }
-            Phase::Ready if sent => {
-                let owes = self.job.as_ref().is_some_and(|job| job.long.is_some() || job.upload.is_some());
-                if owes && self.moved == self.moved_before {
-                    self.end(Close::BodyTimeout, cx);
-                }
-            }
-            // There is one; when its place comes is up to the queue.
-            Phase::Entering | Phase::Ready if self.queued.is_some() => {}
-            // There is still no primary.
-            Phase::Entering => self.deny(&Fault::Close(Close::NoServer), cx),
-            Phase::Ready => self.lost_in_command(Side::Primary, &Fault::Close(Close::NoServer), cx),
-            _ => {}
         }
     }
 
@@ -493,41 +475,6 @@ impl SqlSession {
             Phase::Entering => self.deny(&fault, cx),
             Phase::Ready => self.lost_in_command(side, &fault, cx),
             _ => {}
-        }
-    }
-
-    fn on_tick(&mut self, cx: &mut Cx<'_>) {
-        if self.deadlines.take_due(Timer::Client, cx.now) {
-            match self.phase {
-                Phase::Ready if self.job.is_none() => self.end(Close::IdleTimeout, cx),
-                Phase::Leaving => self.close(cx),
-                Phase::Ready => {}
-                Phase::Handshake | Phase::Proxy => self.end(Close::TlsTimeout, cx),
-                Phase::Waiting => {
-                    let text = "ringgate: no server has been reached yet";
-                    self.refuse(Code::TOO_MANY_CONNECTIONS, text, Close::NoServer, cx);
-                }
-                _ => self.end(Close::HeadTimeout, cx),
-            }
-        }
-        if self.deadlines.take_due(Timer::Progress, cx.now) {
-            self.on_progress_due(cx);
-        }
-        if self.deadlines.take_due(Timer::Server, cx.now) {
-            let unready = |back: &&Back| !matches!(back.stage, Stage::Ready | Stage::Busy);
-            // The one that the command waits for goes first.
-            let own =
-                self.job.as_ref().and_then(|job| self.backs[job.side as usize].as_deref()).filter(unready);
-            let any = || self.backs.iter().flatten().map(|back| &**back).find(unready);
-            let side = own.or_else(any).map(|back| back.side);
-            match (side, &self.job) {
-                (Some(side), _) => {
-                    self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx);
-                    self.watch_answer(cx);
-                }
-                (None, Some(job)) if job.sent => self.lost(job.side, Fault::Close(Close::ServerTimeout), cx),
-                _ => {}
-            }
         }
     }
 

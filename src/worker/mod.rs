@@ -317,8 +317,19 @@ impl<I: Io> Worker<I> {
             behind: slot != self.editions.current() && !entry.retires.is_set(),
             starved: false,
         };
-        entry.session.on(event, &mut cx);
-        entry.session.pump(&mut cx);
+        let follows = entry.session.on(event, &mut cx);
+        if follows || cfg!(debug_assertions) {
+            entry.session.pump(&mut cx);
+            debug_assert!(
+                follows || (cx.ops.is_empty() && !cx.starved),
+                "nothing was to follow: {:?}",
+                cx.ops
+            );
+        }
+        if !follows {
+            self.ops = ops;
+            return;
+        }
         let starved = cx.starved;
         if !self.accesses.is_empty() {
             self.note_accesses(slot);

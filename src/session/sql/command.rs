@@ -10,7 +10,7 @@ use crate::close::Close;
 use crate::counters::Count;
 use crate::limits::{SQL_COMMAND_BYTES_MAX, SQL_DIAGNOSTICS_TIME};
 use crate::meters::reason;
-use crate::mysql::command::{Command, Kind};
+use crate::mysql::command::Kind;
 use crate::mysql::errors::Code;
 use crate::mysql::long::Scan;
 use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Numbers, patch};
@@ -22,7 +22,7 @@ use crate::session::timers::Timer;
 use super::back::{Fault, Side, Stage};
 use super::job::Job;
 use super::plan::{INSERT_ID_LOST, Plan};
-use super::prepared::number_of;
+use super::prepared::statement_of;
 use super::reply::Passed;
 use super::statements::Statements;
 use super::{Phase, SqlSession};
@@ -101,11 +101,10 @@ impl SqlSession {
 
     /// The next command's packet, or the beginning of a long one, and how long it is; `None` while it is not there.
     fn peek_command(&mut self, is_free: bool, cx: &mut Cx<'_>) -> Option<(Vec<u8>, usize)> {
-        let mut head = Vec::new();
-        self.front.inbox.peek(HEADER_BYTES, &mut head);
-        let Some(header) = head.first_chunk().map(|bytes| Header::from_bytes(*bytes)) else {
+        let Some(header) = self.front.inbox.first().map(Header::from_bytes) else {
             if self.front.is_eof() {
-                self.leave(if head.is_empty() { Close::ClientClosed } else { Close::ClientGone }, cx);
+                let is_between = self.front.inbox.is_empty();
+                self.leave(if is_between { Close::ClientClosed } else { Close::ClientGone }, cx);
             }
             return None;
         };
@@ -156,8 +155,7 @@ impl SqlSession {
         }
         let packet = self.with_own_id(packet, verdict.as_deref());
         let payload = packet.get(HEADER_BYTES..).unwrap_or_default();
-        let statement =
-            Command::parse(payload, self.state.capabilities).ok().and_then(|command| number_of(&command));
+        let statement = statement_of(kind, payload);
         self.job = Some(Box::new(Job {
             kind,
             packet: if is_long { Vec::new() } else { packet },
@@ -469,9 +467,8 @@ impl SqlSession {
 
     /// What a command that worked leaves behind.
     fn after(&mut self, job: &Job, cx: &mut Cx<'_>) {
-        let payload = job.packet.get(HEADER_BYTES..).unwrap_or_default();
-        match Command::parse(payload, self.state.capabilities) {
-            Ok(Command::ResetConnection) => {
+        match job.kind {
+            Kind::ResetConnection => {
                 self.state.reset();
                 if let Some(back) = &mut self.backs[Side::Primary as usize] {
                     (back.is_dirty, back.insert_id, back.may_have_id) = (true, 0, false);
@@ -481,8 +478,8 @@ impl SqlSession {
                 *self.texts = SessionState::new(self.dialect);
                 self.drop_back(Side::Replica, None, cx);
             }
-            Ok(Command::SetOption(_)) => self.is_spoilt = true,
-            Ok(Command::StmtReset(_)) => {
+            Kind::SetOption => self.is_spoilt = true,
+            Kind::StmtReset => {
                 let statement = job.statement.and_then(|number| self.statements.get_mut(number));
                 if let Some(statement) = statement {
                     (statement.has_pieces, statement.has_cursor) = (false, false);

@@ -15,8 +15,14 @@ use crate::session::conn::{BadPacked, push_or_copy};
 use super::SqlSession;
 
 impl SqlSession {
-    /// Decompresses what a client has compressed, until so many bytes are there or no more is; false after a violation.
+    /// Has so many bytes of the client in its inbox, or all that came; false after a violation.
     pub(super) fn fill(&mut self, wanted: usize, begins: bool, cx: &mut Cx<'_>) -> bool {
+        !self.front.is_compressed() || self.decompress(wanted, begins, cx)
+    }
+
+    /// Decompresses what a client has compressed, until so many bytes are there or no more is; false after a violation.
+    #[inline(never)]
+    fn decompress(&mut self, wanted: usize, begins: bool, cx: &mut Cx<'_>) -> bool {
         while self.front.inbox.len() < wanted {
             let (code, text) = match self.front.unpack(begins, cx) {
                 Ok(true) => continue,

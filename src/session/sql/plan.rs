@@ -53,7 +53,7 @@ impl SqlSession {
             }
             Err(_) => return Plan::Refuse(Code::MALFORMED, "Malformed communication packet".into()),
         };
-        if let Some(plan) = self.plan_without_server(&command) {
+        if let Some(plan) = self.plan_without_server(&command, payload) {
             return plan;
         }
         match command {
@@ -212,16 +212,14 @@ impl SqlSession {
     /// Whether a replica may be given a read now, perhaps after a short wait. A connection to one that may not any more is
     /// given up for another.
     fn has_replica(&mut self, verdict: &Verdict, cx: &mut Cx<'_>) -> bool {
-        let (lag_max, cluster) = (self.site(cx).lag_max, self.cluster(cx).clone());
+        let (lag_max, cluster) = (self.site(cx).lag_max, self.cluster(cx));
         let primary = cluster.primary().and_then(|server| cluster.member(server)?.version());
         let patient = self.impatient_until <= cx.now;
-        let must_see = self.must_see(cx);
         let fits = |member: &Member| {
             // A numbered comment is for servers of some versions only.
             let same = !verdict.effects.has(Effects::VERSIONED) || member.version() == primary;
             let speaks = member.version().is_none_or(|version| self.state.is_spoken_by(version));
-            let seen = || must_see.iter().all(|gtid| member.has.has(*gtid));
-            same && speaks && member.may_read(lag_max) && (patient || seen())
+            same && speaks && member.may_read(lag_max) && (patient || self.is_seen_by(member, cx))
         };
         let own = self.backs[Side::Replica as usize].as_ref().map(|back| back.server);
         if let Some(own) = own {
@@ -241,8 +239,17 @@ impl SqlSession {
         other
     }
 
+    /// A read of this session would see there what it must.
+    fn is_seen_by(&self, member: &Member, cx: &Cx<'_>) -> bool {
+        match self.site(cx).consistency {
+            Consistency::Eventual => true,
+            Consistency::ReadYourWrites => self.state.is_seen_by(&member.has),
+            Consistency::Global => self.cluster(cx).acknowledged().iter().all(|gtid| member.has.has(gtid)),
+        }
+    }
+
     /// The positions that a read of this session must have seen.
-    pub(super) fn must_see(&self, cx: &Cx<'_>) -> ArrayVec<Gtid, SQL_GTID_SOURCES_MAX> {
+    fn must_see(&self, cx: &Cx<'_>) -> ArrayVec<Gtid, SQL_GTID_SOURCES_MAX> {
         match self.site(cx).consistency {
             Consistency::Eventual => ArrayVec::new(),
             Consistency::ReadYourWrites => self.state.written().iter().copied().collect(),
@@ -252,9 +259,8 @@ impl SqlSession {
 
     /// Whether the replica has what the read must see: after a wait at the replica if that is not known. `None`: it waits.
     pub(super) fn has_seen(&mut self, cx: &mut Cx<'_>) -> Result<Option<bool>, Fault> {
-        let must_see = self.must_see(cx);
-        let cluster = self.cluster(cx).clone();
-        let Some(back) = &mut self.backs[Side::Replica as usize] else { return Ok(Some(false)) };
+        let (cluster, back) = (self.cluster(cx), &mut self.backs[Side::Replica as usize]);
+        let Some(back) = back else { return Ok(Some(false)) };
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
         if back.prepared.is_some()
             && self.job.as_ref().is_some_and(|job| job.statement == Some(back.prepared_for))
@@ -273,12 +279,15 @@ impl SqlSession {
             } else {
                 self.impatient_until = cx.now + SQL_NO_WAIT_TIME;
             }
-            return Ok(Some(reached && must_see.iter().all(|gtid| member.has.has(*gtid))));
+            return Ok(Some(reached && self.is_seen_by(member, cx)));
         }
-        if must_see.iter().all(|gtid| member.has.has(*gtid)) {
+        if self.is_seen_by(member, cx) {
             return Ok(Some(true));
         }
-        back.wait_for(&must_see, cx)?;
+        let must_see = self.must_see(cx);
+        if let Some(back) = &mut self.backs[Side::Replica as usize] {
+            back.wait_for(&must_see, cx)?;
+        }
         self.job.iter_mut().for_each(|job| job.split.wait = Some(Wait::Lost));
         Ok(None)
     }

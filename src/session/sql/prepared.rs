@@ -10,7 +10,7 @@ use crate::config::model::Pooling;
 use crate::counters::Count;
 use crate::limits::SQL_CACHED_MAX;
 use crate::meters::reason;
-use crate::mysql::command::Command;
+use crate::mysql::command::{Command, Kind};
 use crate::mysql::errors::{Code, read_only_transaction};
 use crate::mysql::packet::HEADER_BYTES;
 use crate::mysql::prepared::{PrepareOk, patch_statement};
@@ -23,26 +23,29 @@ use super::plan::Plan;
 use super::standing::shape;
 
 /// The client's number of the statement that a command is about.
-pub(super) const fn number_of(command: &Command<'_>) -> Option<u32> {
-    match command {
-        Command::StmtExecute(number)
-        | Command::StmtBulkExecute(number)
-        | Command::StmtReset(number)
-        | Command::StmtClose(number)
-        | Command::StmtSendLongData { statement: number, .. }
-        | Command::StmtFetch { statement: number, .. } => Some(*number),
-        _ => None,
-    }
+pub(super) fn statement_of(kind: Kind, payload: &[u8]) -> Option<u32> {
+    let is_about_one = matches!(
+        kind,
+        Kind::StmtExecute
+            | Kind::StmtBulkExecute
+            | Kind::StmtReset
+            | Kind::StmtClose
+            | Kind::StmtSendLongData
+            | Kind::StmtFetch
+    );
+    let number = payload.get(1..).filter(|_| is_about_one)?.first_chunk()?;
+    Some(u32::from_le_bytes(*number))
 }
 
 impl SqlSession {
     /// What is to be done with a command about a statement that needs no server: one that does not exist, or the end of one.
-    pub(super) fn plan_without_server(&self, command: &Command<'_>) -> Option<Plan> {
+    pub(super) fn plan_without_server(&self, command: &Command<'_>, payload: &[u8]) -> Option<Plan> {
         if matches!(command, Command::StmtPrepare(_)) && !self.statements.have_room() {
             let text = "Can't create more prepared statements on one connection of ringgate";
             return Some(Plan::Refuse(Code::TOO_MANY_STATEMENTS, text.into()));
         }
-        let number = number_of(command)?;
+        let kind = Kind::of_byte(*payload.first()?)?;
+        let number = statement_of(kind, payload)?;
         if let Command::StmtClose(number) = command {
             return Some(Plan::Close(*number));
         }

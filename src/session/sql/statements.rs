@@ -5,8 +5,10 @@
 //! prepared it. Always true: the client's numbers are ours; a server's are put in where a packet goes there.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use crate::ids::Spread;
 use crate::limits::{SQL_STATEMENT_BYTES_MAX, SQL_STATEMENTS_ALL_MAX, SQL_STATEMENTS_MAX};
 use crate::mysql::facts::Capabilities;
 use crate::mysql::lexer::Dialect;
@@ -56,7 +58,8 @@ struct Entry {
 /// All of a session.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    known: HashMap<u32, Entry>,
+    /// By numbers of our own, which count up.
+    known: HashMap<u32, Entry, BuildHasherDefault<Spread>>,
     last: u32,
     /// How many are known with their text.
     texts: usize,
