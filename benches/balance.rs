@@ -28,6 +28,7 @@ fn config(balance: Balance, count: u32, weighted: bool) -> Config {
         name: "bench".into(),
         balance,
         servers: (0..count).map(ServerId).collect(),
+        by_role: false,
         tls: None,
         send_proxy: None,
         times: PoolTimes::default(),

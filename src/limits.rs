@@ -300,6 +300,8 @@ pub const SQL_STATEMENT_BYTES_MAX: usize = 8 * 1024;
 pub const SQL_WRITES_MAX: usize = 1024;
 /// A read waits so long at a replica for what it must have seen, then it goes to the primary.
 pub const SQL_WAIT_TIME: Duration = Duration::from_millis(20);
+/// The same for what cannot go to the primary instead, because the session's user variables are on the replica.
+pub const SQL_WAIT_THERE_TIME: Duration = Duration::from_secs(2);
 /// After a wait in vain a session's reads go to the primary at once for so long, unless a replica is known to be there.
 pub const SQL_NO_WAIT_TIME: Duration = Duration::from_millis(500);
 /// Bytes of the answer to the question whether a position was reached.

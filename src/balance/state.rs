@@ -193,12 +193,12 @@ impl Group {
         let mut members: Vec<Member> = Vec::new();
         for id in &pool.servers {
             let server = &servers[id.index()];
-            if server.backup == backup && server.weight > 0 {
+            if server.backup == backup && (server.weight > 0 || pool.by_role) {
                 let same = |member: &&Member| servers[member.server.index()].address == server.address;
                 let twin = members.iter().filter(same).count() as u64;
                 let seed = hash::server_seed(&server.address, twin);
                 let state = Arc::clone(&places[id.index()].state);
-                members.push(Member { server: *id, state, weight: server.weight, seed });
+                members.push(Member { server: *id, state, weight: server.weight.max(1), seed });
             }
         }
         Self::of_members(members, backup)

@@ -313,6 +313,8 @@ pub struct Pool {
     pub balance: Balance,
     /// Its servers, backups too, in the order of the file.
     pub servers: Vec<ServerId>,
+    /// Who serves what follows from the servers' roles: without weight a server gets no reads, and writes all the same.
+    pub by_role: bool,
     /// TLS to the servers.
     pub tls: Option<Arc<ClientTls>>,
     /// A PROXY protocol header is sent first.

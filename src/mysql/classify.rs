@@ -321,7 +321,8 @@ fn in_sequence(first: Effects, then: Effects) -> Effects {
     }
     // Names of several statements lie in one list: what was taken cannot be told from what was released.
     let named = Effects::TAKES_LOCK | Effects::CREATES_TEMPORARY | Effects::PREPARES;
-    let opaque = if (first | then).has(named) { Effects::OPAQUE } else { Effects::NONE };
+    let is_opaque = (first | then).has(named) || first.has(Effects::SETS_READING);
+    let opaque = if is_opaque { Effects::OPAQUE } else { Effects::NONE };
     (kept | then | opaque).without(endings)
 }
 

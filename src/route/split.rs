@@ -45,7 +45,7 @@ pub struct Decision {
     pub why: Rule,
     /// It must be the connection that the session already holds there, if it holds one.
     pub stay: bool,
-    /// The read only transaction that is open on a replica ends with this statement, which runs on the primary: commit there first.
+    /// The read only transaction that is open on a replica ends with this statement, which runs on the primary: it is rolled back there.
     pub end_on_replica: bool,
 }
 
@@ -191,10 +191,6 @@ fn read(verdict: &Verdict, state: &SessionState, reads: Reads) -> Decision {
         () if state.is_log_off() => primary(Rule::LogOff),
         () if reads == Reads::Primary => Decision::to(Target::Primary, Rule::ReadsOff),
         () if state.is_autocommit() => Decision::to(Target::Replica, verdict.rule),
-        () if state.begins_read_only() => match held(state) {
-            Some(why) => primary(why),
-            None => Decision::to(Target::Replica, Rule::ReadOnlySession),
-        },
         () => primary(Rule::AutocommitOff),
     }
 }

@@ -114,8 +114,9 @@ pub struct SqlSession {
     is_doomed: bool,
     /// A statement of the client took the fence away from the replica's connection.
     is_unfenced: bool,
-    /// How the first text was read.
+    /// How the first text was read, and the state changes that tell what the session began with.
     dialect: Dialect,
+    initial: Arc<[u8]>,
     /// Who may use its server connections, once asked for.
     key: Option<LoginKey>,
     /// Its place in the queue for a server connection; whether its turn has come.
@@ -162,6 +163,7 @@ impl SqlSession {
             is_doomed: false,
             is_unfenced: false,
             dialect: Dialect::mariadb(0),
+            initial: Arc::default(),
             key: None,
             queued: None,
             is_turn: false,

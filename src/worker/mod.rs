@@ -2,7 +2,7 @@
 //!
 //! What goes in: completions of the ring ([`Done`]). What comes out: operations for the ring. It owns: the ring, its
 //! sessions, the unused server connections, the deadlines. Always true: completions are collected first and handled
-//! after; a session is pumped after every event it was told; a worker never waits for another one.
+//! after; a session is pumped after every event from which something follows; a worker never waits for another one.
 //!
 //! The loop is generic over [`Io`], so that the simulator runs exactly this code.
 

@@ -77,6 +77,26 @@ fails(prepared.execute, "SELECT nothing FROM things WHERE a = ?", (1,))
 fails(prepared.execute, "INSERT INTO things (a) VALUES (?)", (1,))
 prepared.close()
 
+# Attributes of a query, which MySQL knows and whose component reads them back.
+if mysql_server:
+    for made in (connection.cursor(), connection.cursor(prepared=True)):
+        made.add_attribute("trace", "a' -- \\")
+        made.add_attribute("count", 77)
+        for statement in (
+            "SELECT mysql_query_attribute_string('trace'), mysql_query_attribute_string('count')",
+            "SELECT i, s FROM things WHERE i = 2 ORDER BY a",
+            "INSERT INTO things (s, i) VALUES (mysql_query_attribute_string('trace'), 9)",
+            "SELECT s FROM things WHERE i = 9",
+        ):
+            made.execute(statement)
+            tell(rows(made) if made.with_rows else made.rowcount)
+        made.clear_attributes()
+        made.execute("SELECT mysql_query_attribute_string('trace')")
+        tell(rows(made))
+        made.close()
+    cursor.execute("DELETE FROM things WHERE i = 9")
+    connection.commit()
+
 # Transactions.
 connection.rollback()
 cursor.execute("START TRANSACTION READ ONLY")

@@ -1,7 +1,7 @@
 //! Sessions read what they have written; who lags reads nothing; what a replica must not do it does not do.
 
 use crate::both_engines;
-use crate::common::{Engine, eventually};
+use crate::common::{Engine, Replication, Ringgate, address, eventually};
 use crate::door::Door;
 
 both_engines! {
@@ -29,6 +29,98 @@ both_engines! {
         two.sql("START SLAVE SQL_THREAD");
         eventually("a replica is asked again", || (seen() == "2\t1").then_some(()));
     }
+}
+
+#[test]
+fn a_read_only_transaction_sees_what_the_session_wrote() {
+    let all = Door::servers();
+    all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY)");
+    all.wait();
+    let door = Door::to(Engine::IoUring, all, "");
+    door.all.replicas.iter().for_each(|replica| drop(replica.sql("STOP SLAVE SQL_THREAD")));
+    for (number, begin) in
+        ["START TRANSACTION READ ONLY", "SET SESSION TRANSACTION READ ONLY; BEGIN"].iter().enumerate()
+    {
+        let told = door.sql(&format!(
+            "INSERT INTO w VALUES ({number}); {begin}; SELECT COUNT(*), @@server_id FROM w; COMMIT"
+        ));
+        assert_eq!(told, format!("{}\t1", number + 1), "{begin}");
+    }
+    // User variables that a transaction left at a replica are nowhere else: what is written there must be there.
+    door.all.replicas.iter().for_each(|replica| drop(replica.sql("START SLAVE SQL_THREAD")));
+    door.wait();
+    let there = "START TRANSACTION READ ONLY; SELECT COUNT(*), @@server_id FROM w INTO @count, @at; COMMIT";
+    let told =
+        door.sql(&format!("{there}; INSERT INTO w VALUES (7); SELECT COUNT(*), @at FROM w WHERE @count = 2"));
+    assert!(["3\t2", "3\t3"].contains(&&*told), "{told}");
+    door.all.replicas.iter().for_each(|replica| drop(replica.sql("STOP SLAVE SQL_THREAD")));
+    let told =
+        door.ask(&format!("{there}; INSERT INTO w VALUES (8); SELECT COUNT(*), @at FROM w WHERE @count = 3"));
+    assert!(told.as_ref().is_err_and(|told| told.contains("has not seen its last write")), "{told:?}");
+}
+
+#[test]
+fn what_servers_begin_sessions_with_is_known() {
+    for pooling in ["session", "transaction"] {
+        let all = Door::servers();
+        all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY)");
+        all.wait();
+        let everywhere = |all: &Replication, sql: &str| {
+            all.replicas.iter().chain([&all.primary]).for_each(|server| drop(server.sql(sql)));
+        };
+        everywhere(&all, "SET GLOBAL autocommit=0");
+        let lines = format!("pooling = \"{pooling}\"\n[workers]\ncount = 1");
+        let door = Door::bare(Engine::IoUring, all, &lines);
+        let knows = || door.gate.running.text().matches("is a replica").count() == 2;
+        eventually("it knows the servers", || (knows() && door.ask("DO 1").is_ok()).then_some(()));
+        for number in 0..3 {
+            // The first read begins a transaction, to which the write belongs.
+            let write = format!("SELECT COUNT(*) FROM w; INSERT INTO w VALUES ({number})");
+            assert_eq!(
+                door.sql(&format!("{write}; SELECT COUNT(*) FROM w; ROLLBACK")),
+                format!("{number}\n{}", number + 1)
+            );
+            assert_eq!(
+                door.sql(&format!("{write}; COMMIT; SELECT @@autocommit")),
+                format!("{number}\n0"),
+                "{pooling}"
+            );
+        }
+        everywhere(&door.all, "SET GLOBAL autocommit=1, tx_isolation='SERIALIZABLE'");
+        door.all.primary.sql("KILL USER app");
+        for _ in 0..6 {
+            assert_eq!(
+                door.sql("SELECT @@server_id, @@autocommit, @@tx_isolation"),
+                "1\t1\tSERIALIZABLE",
+                "{pooling}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_weight_a_server_gets_no_reads() {
+    let all = Door::servers();
+    all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY)");
+    all.wait();
+    let (one, two) = (all.primary.address, all.replicas[0].address);
+    let at = address();
+    let weightless = |block: String, server| {
+        let plain = format!("\"{server}\"");
+        block.replace(&plain, &format!("{{ address = {plain}, weight = 0 }}"))
+    };
+    let block = weightless(weightless(Door::block(at, &all, "lag_max = \"1s\""), one), two);
+    let door = Door { gate: Ringgate::start(Engine::IoUring, &block), at, all };
+    eventually("the replica is known", || (door.ask("SELECT @@server_id").ok()? == "3").then_some(()));
+    for number in 0..6 {
+        let told = door.sql(&format!("INSERT INTO w VALUES ({number}); DO 1; SELECT 2; SELECT @@server_id"));
+        assert!(told.ends_with("\n3") || told.ends_with("\n1"), "{told}");
+    }
+    door.wait();
+    assert_eq!((0..6).map(|_| door.sql("SELECT @@server_id")).collect::<Vec<_>>(), vec!["3"; 6]);
+    // Nobody is left for reads.
+    door.all.replicas[1].sql("STOP SLAVE");
+    eventually("the primary reads", || (0..6).all(|_| door.sql("SELECT @@server_id") == "1").then_some(()));
 }
 
 /// A door whose servers have functions and views that write.

@@ -208,7 +208,7 @@ fn accounts_are_those_of_a_mysql_primary() {
 #[test]
 fn drivers_hear_what_they_hear_at_mysql() {
     let Some(all) = Door::servers(&[]) else { return };
-    all.primary.sql("CREATE DATABASE other");
+    all.primary.sql("CREATE DATABASE other; INSTALL COMPONENT 'file://component_query_attributes'");
     for name in ["shop", "twin"] {
         all.primary.sql(&others::schema(name));
     }

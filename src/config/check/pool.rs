@@ -29,6 +29,7 @@ impl<'t> Checker<'t, '_> {
                 .and_then(|value| value.word(&BALANCES))
                 .unwrap_or(Balance::RoundRobin),
             servers: Vec::new(),
+            by_role: false,
             tls,
             send_proxy: block
                 .get("proxy_protocol")

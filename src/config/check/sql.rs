@@ -58,6 +58,7 @@ impl<'t> Checker<'t, '_> {
             name: format!("sql.{name}"),
             balance: Balance::LeastConnections,
             servers: Vec::new(),
+            by_role: true,
             tls: server_tls,
             send_proxy,
             times: PoolTimes { queue: queue_time, ..pool_times },

@@ -269,6 +269,8 @@ impl SessionState {
         }
         self.found_rows = ok && effects.has(Effects::FOUND_ROWS);
         self.begin_pins(verdict, effects, ran_on);
+        // Of several, those before the one that failed have run.
+        self.opaque |= !ok && effects.has(Effects::MANY);
         if ok {
             self.end_pins(verdict, effects);
             self.settings(effects);

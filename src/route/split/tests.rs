@@ -101,9 +101,9 @@ fn a_read_only_session_reads_from_a_replica() {
     session(
         "all set-session | set session transaction read only
          all set-session | set autocommit = 0
-         replica read-only-session | select 1
-         replica in-read-only | select 2
-         replica in-read-only | commit
+         primary autocommit-off | select 1
+         primary in-read-only | select 2
+         primary in-read-only | commit
          all set-session | set session transaction read write
          primary autocommit-off | select 1
          primary in-transaction | commit

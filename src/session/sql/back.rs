@@ -126,7 +126,8 @@ pub(super) struct Back {
     asked_database: Vec<u8>,
     /// It was used by others before; nothing has come from it for this session yet.
     pub(super) is_stale: bool,
-    /// A reset of the client's own may have left other character sets than a login.
+    /// Something may be left there that is not the next client's to find: a function's doing, messages, statements, other
+    /// character sets after a reset of the client's own.
     pub(super) is_dirty: bool,
     /// What it would answer to LAST_INSERT_ID(), unless a statement may have changed that.
     pub(super) insert_id: u64,
@@ -160,6 +161,10 @@ pub(super) struct Back {
     packets: u8,
     sequence: u8,
     version: Option<Version>,
+    /// The state changes that tell what its session began with.
+    pub(super) initial: Arc<[u8]>,
+    /// It has just begun, and has not told that yet.
+    is_new: bool,
     /// The server's id of it.
     pub(super) thread: u32,
     /// The session's seat knows it.
@@ -209,6 +214,8 @@ impl Back {
             packets: 0,
             sequence: 0,
             version: None,
+            initial: Arc::default(),
+            is_new: false,
             thread: 0,
             is_seated: false,
         }
@@ -274,6 +281,7 @@ impl Back {
         let Some(standing) = kept.standing else { return Err(Close::Bug) };
         let Standing { capabilities, version, thread, variables, database, cache, since, logged_in, .. } =
             *standing;
+        self.initial = standing.initial;
         (self.logged_in, self.was_ready) = (logged_in, true);
         self.cache = cache;
         self.thread = thread;
@@ -479,12 +487,14 @@ impl Back {
             (Stage::Login, Judged::Ok) => {
                 let ok = OkPacket::parse(payload, self.capabilities).map_err(|_| Close::ServerBadAnswer)?;
                 (self.status, self.logged_in) = (ok.status, cx.now);
+                self.is_new = true;
                 self.set_up(None, cx)?;
             }
             (Stage::Ping | Stage::BringInsertId, Judged::Ok) => self.stage = Stage::Ready,
             (Stage::Reset, Judged::Ok) => {
                 (self.insert_id, self.may_have_id, self.is_dirty) = (0, false, false);
                 self.cache.clear();
+                self.is_new = true;
                 self.set_up(Some(whose.state.collation), cx)?;
             }
             (Stage::InsertId, Judged::End) => {
@@ -495,6 +505,11 @@ impl Back {
             }
             (Stage::Login, Judged::AuthSwitch | Judged::AuthMore) => self.go_on(payload, whose, cx)?,
             (Stage::Setup, Judged::Ok) => {
+                if std::mem::take(&mut self.is_new) {
+                    let ok =
+                        OkPacket::parse(payload, self.capabilities).map_err(|_| Close::ServerBadAnswer)?;
+                    (self.initial, self.status) = (ok.state.into(), ok.status);
+                }
                 // The login brought the database along.
                 let is_there = !whose.state.has_variables() && self.database == whose.state.database();
                 self.synced = if is_there { whose.state.stamp() } else { 0 };

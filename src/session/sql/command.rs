@@ -8,14 +8,14 @@ use crate::access::Split;
 use crate::clock::Moment;
 use crate::close::Close;
 use crate::counters::Count;
-use crate::limits::{SQL_COMMAND_BYTES_MAX, SQL_DIAGNOSTICS_TIME};
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_PAGES_MAX, SQL_COMMAND_BYTES_MAX, SQL_DIAGNOSTICS_TIME};
 use crate::meters::reason;
 use crate::mysql::command::Kind;
 use crate::mysql::errors::Code;
 use crate::mysql::long::Scan;
 use crate::mysql::packet::{Framer, HEADER_BYTES, Header, Numbers, patch};
 use crate::mysql::verdict::{Effects, Rule, Target, Verdict};
-use crate::route::split::{Place, SessionState, Transaction};
+use crate::route::split::{Place, Transaction};
 use crate::session::Cx;
 use crate::session::timers::Timer;
 
@@ -51,6 +51,11 @@ impl SqlSession {
             self.leave(Close::Drained, cx);
             return false;
         }
+        // What we answer ourselves waits for the client as a server's answers do.
+        let is_full = self.front.pending() >= cx.window() || self.front.pending_pages() >= OUTBOX_PAGES_MAX;
+        if is_full && !self.front.inbox.is_empty() {
+            return false;
+        }
         let Some((packet, whole)) = self.peek_command(is_free, cx) else { return false };
         let is_long = whole > packet.len();
         let plan = self.plan(packet.get(HEADER_BYTES..).unwrap_or_default(), is_long, cx);
@@ -62,7 +67,7 @@ impl SqlSession {
             (Plan::Kill(side, why, aim, verdict), Some(kind)) => {
                 self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
                 if let Some(job) = &mut self.job {
-                    job.aim = Some(aim);
+                    (job.aim, job.must_see) = (Some(aim), false);
                 }
             }
             (Plan::Leave, _) => {
@@ -145,11 +150,14 @@ impl SqlSession {
         self.commands += 1;
         cx.counters.add(Count::Requests, 1);
         self.deadlines.clear(Timer::Client);
+        self.deadlines.clear(Timer::Server);
         let bytes_in = packet.len() as u64;
         if !is_long {
             self.front.inbox.consume(packet.len(), cx.pool);
         }
         let is_read = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Replica);
+        let is_between = self.texts.transaction() == Transaction::None;
+        let asks_back = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Same);
         if verdict.as_ref().is_some_and(|verdict| verdict.rule != Rule::Diagnostics) {
             self.diagnostics_until = None;
         }
@@ -167,7 +175,8 @@ impl SqlSession {
             warned: false,
             is_understood: true,
             dialect: self.texts.dialect(),
-            is_read: is_read && self.texts.transaction() == Transaction::None,
+            is_read: is_read && is_between,
+            must_see: is_between && !asks_back,
             route: reason(side == Side::Replica, why),
             verdict,
             upload: None,
@@ -300,24 +309,14 @@ impl SqlSession {
                 }
             }
         }
-        let is_plain_read = self.job.as_ref().is_some_and(|job| job.is_read);
-        if side == Side::Replica && is_plain_read {
-            match self.has_seen(cx) {
-                Ok(Some(true)) => {}
-                Ok(Some(false)) => {
-                    if let Some(job) = &mut self.job {
-                        (job.side, job.route) = (Side::Primary, reason(false, Rule::NotSeen));
-                    }
-                    return true;
-                }
-                Ok(None) => return false,
-                Err(fault) => {
-                    self.lost(side, fault, cx);
-                    return self.phase == Phase::Ready;
-                }
-            }
+        if self.backs[side as usize].as_ref().is_some_and(|back| back.conn.pending() >= OUTBOX_BYTES_MAX) {
+            // Pieces of parameters, which are not answered, wait for the server.
+            let time = self.site(cx).times.first_byte;
+            self.deadlines.set_once(Timer::Server, cx.now + time);
+            return false;
         }
-        let translated = match self.translate(side, cx) {
+        let sees = self.sees_enough(side, cx);
+        let translated = match sees.and_then(|sees| if sees { self.translate(side, cx) } else { Ok(None) }) {
             Ok(Some(packet)) => packet,
             Ok(None) => return self.job.as_ref().is_some_and(|job| job.side != side),
             Err(Fault::Refused(payload)) => {
@@ -340,16 +339,21 @@ impl SqlSession {
         (job.sent, job.sent_at) = (true, cx.now);
         self.seat.iter().for_each(|seat| seat.is_busy_at(Some(side as usize)));
         self.deadlines.clear(Timer::Progress);
-        let time = self.site(cx).times.first_byte;
-        self.deadlines.set(Timer::Server, cx.now + time);
+        if job.long.is_some() {
+            // Its own progress is looked at until it is there.
+            self.deadlines.clear(Timer::Server);
+        } else {
+            let time = self.site(cx).times.first_byte;
+            self.deadlines.set(Timer::Server, cx.now + time);
+        }
         true
     }
 
     /// The command comes to nothing; the server's connection is as it was, and with it the client's transaction.
     fn fail_job(&mut self, payload: &[u8], cx: &mut Cx<'_>) {
         let Some(job) = &mut self.job else { return };
-        if job.long.is_some() {
-            // What of it has not come yet would be taken for commands.
+        if job.long.is_some() || !job.kind.is_answered() {
+            // What of it has not come yet would be taken for commands; an error for the answer of the next one.
             return self.fail(&Fault::Refused(payload.to_vec()), false, cx);
         }
         job.failed = true;
@@ -377,18 +381,24 @@ impl SqlSession {
             let Some(there) = self.number_there(side, cx)? else { return Ok(None) };
             self.put_number(there, cx);
         }
-        Ok(Some(self.with_types(side).unwrap_or_default()))
+        if let (Some(packet), Some(job)) = (self.with_types(side), &mut self.job) {
+            job.packet = packet;
+        }
+        Ok(Some(Vec::new()))
     }
 
     /// The packet that executes a prepared statement, with types that were told elsewhere. `None`: as it is.
     fn with_types(&mut self, side: Side) -> Option<Vec<u8>> {
         let job = self.job.as_ref().filter(|job| job.long.is_none())?;
-        let statement = self.statements.get_mut(job.statement?)?;
+        let number = job.statement?;
+        let statement = self.statements.get_mut(number)?;
         match job.kind {
             Kind::StmtBulkExecute => statement.bulk_packet_for(&job.packet),
             Kind::StmtExecute => {
                 statement.has_pieces = false;
-                statement.packet_for(side, &job.packet, self.state.capabilities)
+                let packet = statement.packet_for(side, &job.packet, self.state.capabilities);
+                self.statements.note_use(number);
+                packet
             }
             _ => None,
         }
@@ -409,6 +419,8 @@ impl SqlSession {
             if !asks {
                 self.last_leg = Some(back.leg);
                 let warns = job.failed || job.warned;
+                // Others would be shown its messages.
+                back.is_dirty |= warns;
                 self.diagnostics_until = warns.then(|| cx.now + SQL_DIAGNOSTICS_TIME);
             }
         }
@@ -440,8 +452,10 @@ impl SqlSession {
         let changes = Effects::WRITES_INSERT_ID | Effects::CALLS | Effects::OPAQUE | Effects::MANY;
         if let Some(back) = &mut self.backs[job.side as usize] {
             back.may_have_id |= effects.has(changes);
+            back.is_dirty |= effects.has(Effects::CALLS_UNKNOWN);
         }
-        if job.failed {
+        // Of several statements those before the one that failed have run.
+        if job.failed && !effects.has(Effects::MANY) {
             return;
         }
         if effects.has(Effects::WRITES_INSERT_ID) && rule != Rule::Long {
@@ -458,9 +472,6 @@ impl SqlSession {
         self.state.is_beyond |= role || rule == Rule::SetRole;
         // What was set beside the trackers may not have been told.
         self.state.is_personal |= effects.has(Effects::SETS_TRACKERS);
-        if let Some(back) = &mut self.backs[job.side as usize] {
-            back.is_dirty |= effects.has(Effects::CALLS_UNKNOWN);
-        }
         self.state.trackers_changed |= effects.has(Effects::SETS_TRACKERS);
         self.state.is_blind |= effects.has(Effects::SETS_TRACKERS) && effects.has(Effects::MANY);
     }
@@ -475,7 +486,7 @@ impl SqlSession {
                     back.cache.clear();
                 }
                 self.statements = Statements::default();
-                *self.texts = SessionState::new(self.dialect);
+                self.begin_texts();
                 self.drop_back(Side::Replica, None, cx);
             }
             Kind::SetOption => self.is_spoilt = true,
@@ -492,9 +503,10 @@ impl SqlSession {
     fn move_to_primary(&mut self, cx: &mut Cx<'_>) {
         let Some(job) = &mut self.job else { return };
         if let Some(back) = &mut self.backs[job.side as usize] {
-            back.stage = Stage::Ready;
+            // What ran until the fence held it back may have left something.
+            (back.stage, back.is_dirty) = (Stage::Ready, true);
         }
-        job.side = Side::Primary;
+        (job.side, job.answered_at) = (Side::Primary, Moment::NEVER);
         job.sent = false;
         job.is_read = false;
         job.moves += 1;

@@ -3,6 +3,8 @@
 //! What goes in: the client's packets of the login. What comes out: a session that is ready for commands, or a refusal. It owns
 //! nothing. Always true: a client hears OK only after a server has said OK to the same user.
 
+use std::sync::Arc;
+
 use crate::close::Close;
 use crate::cluster::Stored;
 use crate::limits::{INBOX_BYTES_MAX, SQL_LOGIN_BYTES_MAX, SQL_LOOK_TIME};
@@ -14,6 +16,7 @@ use crate::mysql::generic::{OK, OkPacket};
 use crate::mysql::handshake::{ChangeUser, Response, SslRequest, write_auth_more, write_auth_switch};
 use crate::mysql::lexer::{Charset, Dialect};
 use crate::mysql::packet::{HEADER_BYTES, Header};
+use crate::mysql::track::{Change, changes};
 use crate::route::split::SessionState;
 use crate::session::Cx;
 use crate::session::record::count_handshake;
@@ -168,6 +171,7 @@ impl SqlSession {
             self.drop_back(side, None, cx);
         }
         self.statements = Statements::default();
+        (self.last_leg, self.diagnostics_until) = (None, None);
         let time = self.site(cx).times.handshake;
         self.deadlines.set(Timer::Client, cx.now + time);
         self.phase = Phase::Hello;
@@ -266,9 +270,11 @@ impl SqlSession {
 
     /// Opens the first server connection, whose answer to the login is the client's.
     pub(super) fn run_entering(&mut self, cx: &mut Cx<'_>) {
-        let cluster = self.cluster(cx);
+        let (cluster, lag_max) = (self.cluster(cx), self.site(cx).lag_max);
         // Without a primary a replica will do: there may be nothing to write.
-        let late = self.backs[0].is_none() && cluster.primary().is_none();
+        let late = self.backs[0].is_none()
+            && cluster.primary().is_none()
+            && cluster.members().any(|(_, member)| member.may_read(lag_max));
         let side = if late { Side::Replica } else { Side::Primary };
         match self.prepare(side, cx) {
             Ok(false) => {}
@@ -295,7 +301,10 @@ impl SqlSession {
                 self.login = None;
                 let version = self.backs[side as usize].as_ref().and_then(|back| back.version());
                 self.dialect = dialect(version, self.state.collation);
-                *self.texts = SessionState::new(self.dialect);
+                // A replica's would tell our fence.
+                let primary = self.backs[Side::Primary as usize].as_ref();
+                self.initial = primary.map_or_else(Arc::default, |back| back.initial.clone());
+                self.begin_texts();
                 self.texts.told_schema(self.state.database());
                 if self.phase == Phase::Entering {
                     self.phase = Phase::Ready;
@@ -303,6 +312,16 @@ impl SqlSession {
                 }
             }
             Err(fault) => self.deny(&fault, cx),
+        }
+    }
+
+    /// The session is at the server as it was after the login.
+    pub(super) fn begin_texts(&mut self) {
+        *self.texts = SessionState::new(self.dialect);
+        for change in changes(&self.initial).filter_map(Result::ok) {
+            if let Change::SystemVariable { name, value } = change {
+                self.texts.told_variable(name, value);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::mysql::facts::Capabilities;
 use crate::mysql::packet::{Framer, Part};
 use crate::session::Cx;
 use crate::session::conn::{BadPacked, push_or_copy};
+use crate::session::timers::Timer;
 
 use super::SqlSession;
 
@@ -92,12 +93,15 @@ impl SqlSession {
             }
         }
         if over {
-            let many = self.state.capabilities.has(Capabilities::MULTI_STATEMENTS);
+            let many = self.state.capabilities.has(Capabilities::MULTI_STATEMENTS) || self.is_spoilt;
             if let (Some(scan), Some(verdict)) = (job.scan.take(), &mut job.verdict) {
                 verdict.effects |= scan.effects(many);
             }
-            job.long = None;
             job.upload = None;
+            if job.long.take().is_some() {
+                let time = self.site(cx).times.first_byte;
+                self.deadlines.set(Timer::Server, cx.now + time);
+            }
         }
         true
     }

@@ -7,7 +7,7 @@ use crate::mysql::lexer::Dialect;
 use crate::mysql::long::Scan;
 use crate::mysql::packet::{Framer, Numbers};
 use crate::mysql::reply::Upload;
-use crate::mysql::verdict::Verdict;
+use crate::mysql::verdict::{Effects, Verdict};
 
 use super::back::Side;
 use super::kill::Aim;
@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub(super) answered: bool,
     /// It does the same when it is done again, on any server.
     pub(super) is_read: bool,
+    /// At a replica it must see what the session wrote: nothing is read there yet.
+    pub(super) must_see: bool,
     /// The server answered with an error.
     pub(super) failed: bool,
     /// It warned.
@@ -64,6 +66,11 @@ impl Job {
     /// Nothing of the answer was passed on, and all of the command is still there.
     pub(super) const fn may_move(&self) -> bool {
         !self.answered && !self.packet.is_empty()
+    }
+
+    /// The primary may do it as well: it needs nothing that is on the replica alone.
+    pub(super) fn may_go_to_primary(&self) -> bool {
+        self.is_read || self.verdict.as_ref().is_some_and(|verdict| verdict.effects.has(Effects::BEGINS))
     }
 
     /// The server asks for a file, with this sequence id.

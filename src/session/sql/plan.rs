@@ -9,7 +9,9 @@ use arrayvec::ArrayVec;
 use crate::access::Wait;
 use crate::cluster::{Gtid, Member};
 use crate::config::model::{self, Consistency, Pooling};
-use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME};
+use crate::ids::ServerId;
+use crate::limits::{SQL_GTID_SOURCES_MAX, SQL_NO_WAIT_TIME, SQL_WAIT_THERE_TIME, SQL_WAIT_TIME};
+use crate::meters::reason;
 use crate::mysql::classify::classify;
 use crate::mysql::command::{Command, Kind, Query};
 use crate::mysql::errors::{Code, read_only_transaction};
@@ -21,7 +23,11 @@ use crate::session::Cx;
 use super::SqlSession;
 use super::back::{Fault, Side};
 use super::kill::Aim;
+use super::pooling::takes_reads;
 
+/// What is said when user variables are on a replica that does not have what the session wrote since.
+const NOT_SEEN_THERE: &str =
+    "ringgate: the replica that has this session's user variables has not seen its last write yet; try again";
 /// What is said to who asks for an insert id that nobody knows any more.
 pub(super) const INSERT_ID_LOST: &str = "ringgate: the connection that knew the last insert id is gone";
 
@@ -71,8 +77,9 @@ impl SqlSession {
             }
             Command::StmtExecute(number) if !is_long => self.plan_execute(number, payload, cx),
             Command::StmtSendLongData { statement, .. } => {
-                if let Some(statement) = self.statements.get_mut(statement) {
-                    statement.has_pieces = true;
+                if let Some(known) = self.statements.get_mut(statement) {
+                    known.has_pieces = true;
+                    self.statements.note_use(statement);
                 }
                 Plan::At(Side::Primary, Rule::Command, None)
             }
@@ -114,7 +121,15 @@ impl SqlSession {
             None => self.plan_unread(number, Rule::Long),
             Some(statement) => {
                 let verdict = statement.verdict.clone();
-                if statement.is_executed_by(beginning, capabilities, (side, is_there)) {
+                let uses_variables =
+                    verdict.effects.has(Effects::READS_VARIABLES | Effects::WRITES_VARIABLES);
+                if side == Side::Primary && uses_variables && self.texts.variables() == Some(Place::Replica) {
+                    let text = format!("ringgate does not pass this on: {}", Rule::VariablesElsewhere.text());
+                    return Plan::Refuse(Code::NOT_SUPPORTED, text);
+                }
+                let is_executed = statement.is_executed_by(beginning, capabilities, (side, is_there));
+                self.statements.note_use(number);
+                if is_executed {
                     return Plan::At(side, Rule::Long, Some(Box::new(verdict)));
                 }
                 let text = "ringgate: the types of this statement's parameters are not known on its connection; bind them again";
@@ -151,8 +166,8 @@ impl SqlSession {
             return self.plan_unread(number, Rule::Unknown);
         };
         // Even if this comes to nothing: they are not told again.
-        statement.learn_types(payload, capabilities);
-        let (verdict, may_leave) = (statement.verdict.clone(), statement.may_leave(payload, capabilities));
+        let may_leave = statement.learn_types(payload, capabilities);
+        let verdict = statement.verdict.clone();
         let writes = verdict.target != Target::Replica;
         match self.plan_verdict(verdict, cx) {
             Plan::At(Side::Replica, ..) if !may_leave && writes && self.is_reading_there() => {
@@ -176,14 +191,21 @@ impl SqlSession {
         if self.state.lost_insert_id && verdict.effects.has(Effects::READS_INSERT_ID) {
             return Plan::Refuse(Code::SERVER_LOST, INSERT_ID_LOST.into());
         }
-        let is_shared = site.pooling == Pooling::Transaction;
         let asks = Effects::READS_LAST | Effects::READS_DIAGNOSTICS;
         let asks = if self.diagnostics_until.is_some() { asks } else { Effects::READS_LAST };
-        if is_shared && verdict.effects.has(asks) && !self.has_last() {
-            let text = "ringgate: the connection that knew this was given back (pooling = \"transaction\"); ask within a transaction";
+        if verdict.effects.has(asks) && !self.has_last() {
+            let text = if site.pooling == Pooling::Transaction {
+                "ringgate: the connection that knew this was given back (pooling = \"transaction\"); ask within a transaction"
+            } else {
+                "ringgate: the connection that knew this is gone"
+            };
             return Plan::Refuse(Code::NOT_SUPPORTED, text.into());
         }
         let decision = decide(&verdict, &self.texts, reads);
+        if decision.end_on_replica && self.texts.variables() == Some(Place::Replica) {
+            let text = format!("ringgate does not pass this on: {}", Rule::VariablesElsewhere.text());
+            return Plan::Refuse(Code::NOT_SUPPORTED, text);
+        }
         if decision.end_on_replica {
             // Its transaction ends with it.
             self.drop_back(Side::Replica, None, cx);
@@ -215,15 +237,16 @@ impl SqlSession {
         let (lag_max, cluster) = (self.site(cx).lag_max, self.cluster(cx));
         let primary = cluster.primary().and_then(|server| cluster.member(server)?.version());
         let patient = self.impatient_until <= cx.now;
-        let fits = |member: &Member| {
+        let fits = |server: ServerId, member: &Member| {
             // A numbered comment is for servers of some versions only.
             let same = !verdict.effects.has(Effects::VERSIONED) || member.version() == primary;
             let speaks = member.version().is_none_or(|version| self.state.is_spoken_by(version));
-            same && speaks && member.may_read(lag_max) && (patient || self.is_seen_by(member, cx))
+            let may = takes_reads(server, cx) && same && speaks && member.may_read(lag_max);
+            may && (patient || self.is_seen_by(member, cx))
         };
         let own = self.backs[Side::Replica as usize].as_ref().map(|back| back.server);
         if let Some(own) = own {
-            if cluster.member(own).is_some_and(fits) {
+            if cluster.member(own).is_some_and(|member| fits(own, member)) {
                 return true;
             }
             let is_free = !self.texts.pins().any(|pin| pin == Pin::Variables)
@@ -232,7 +255,7 @@ impl SqlSession {
                 return false;
             }
         }
-        let other = cluster.members().any(|(server, member)| Some(server) != own && fits(member));
+        let other = cluster.members().any(|(server, member)| Some(server) != own && fits(server, member));
         if other && own.is_some() {
             self.drop_back(Side::Replica, None, cx);
         }
@@ -257,8 +280,28 @@ impl SqlSession {
         }
     }
 
+    /// Whether the command would see what it must; false while it waits for that, or goes to the other side.
+    pub(super) fn sees_enough(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<bool, Fault> {
+        if side == Side::Primary || !self.job.as_ref().is_some_and(|job| job.must_see) {
+            return Ok(true);
+        }
+        let Some(has_seen) = self.has_seen(cx)? else { return Ok(false) };
+        match &mut self.job {
+            Some(job) if !has_seen && job.may_go_to_primary() => {
+                (job.side, job.route) = (Side::Primary, reason(false, Rule::NotSeen));
+            }
+            Some(_) if !has_seen => {
+                let mut payload = Vec::new();
+                Code::NOT_SUPPORTED.packet(NOT_SEEN_THERE.as_bytes()).write(&mut payload);
+                return Err(Fault::Refused(payload));
+            }
+            _ => {}
+        }
+        Ok(has_seen)
+    }
+
     /// Whether the replica has what the read must see: after a wait at the replica if that is not known. `None`: it waits.
-    pub(super) fn has_seen(&mut self, cx: &mut Cx<'_>) -> Result<Option<bool>, Fault> {
+    fn has_seen(&mut self, cx: &mut Cx<'_>) -> Result<Option<bool>, Fault> {
         let (cluster, back) = (self.cluster(cx), &mut self.backs[Side::Replica as usize]);
         let Some(back) = back else { return Ok(Some(false)) };
         let Some(member) = cluster.member(back.server) else { return Ok(Some(false)) };
@@ -285,8 +328,10 @@ impl SqlSession {
             return Ok(Some(true));
         }
         let must_see = self.must_see(cx);
+        let may_leave = self.job.as_ref().is_none_or(|job| job.may_go_to_primary());
+        let time = if may_leave { SQL_WAIT_TIME } else { SQL_WAIT_THERE_TIME };
         if let Some(back) = &mut self.backs[Side::Replica as usize] {
-            back.wait_for(&must_see, cx)?;
+            back.wait_for(&must_see, time, cx)?;
         }
         self.job.iter_mut().for_each(|job| job.split.wait = Some(Wait::Lost));
         Ok(None)

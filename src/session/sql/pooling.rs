@@ -36,6 +36,11 @@ pub(super) struct Queued {
     look: Moment,
 }
 
+/// With weight 0 a server gets no reads.
+pub(super) fn takes_reads(server: ServerId, cx: &Cx<'_>) -> bool {
+    cx.config.servers[server.index()].weight > 0
+}
+
 impl SqlSession {
     fn pool<'a>(&self, cx: &Cx<'a>) -> &'a Pool {
         let config = cx.config;
@@ -117,13 +122,15 @@ impl SqlSession {
         };
         let aimed = self.job.as_ref().and_then(|job| job.aim.as_ref()).map(|aim| aim.server);
         let has_seen = |member: &Member| self.state.is_seen_by(&member.has);
-        let any_has = cluster.members().any(|(_, member)| may_read(member) && has_seen(member));
+        let any_has = cluster
+            .members()
+            .any(|(server, member)| takes_reads(server, cx) && may_read(member) && has_seen(member));
         let fits = |server: ServerId| match side {
             Side::Replica if aimed.is_some() => aimed == Some(server),
             Side::Primary => cluster.primary() == Some(server),
-            Side::Replica => cluster
-                .member(server)
-                .is_some_and(|member| may_read(member) && (!any_has || has_seen(member))),
+            Side::Replica => cluster.member(server).is_some_and(|member| {
+                takes_reads(server, cx) && may_read(member) && (!any_has || has_seen(member))
+            }),
         };
         let others: Vec<ServerId> =
             cluster.members().map(|(server, _)| server).filter(|server| !fits(*server)).collect();
@@ -225,7 +232,8 @@ impl SqlSession {
 
     /// Between commands: gives connections back that nothing keeps, if the block is to.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
-        let is_between = self.phase == Phase::Ready && self.job.is_none() && self.front.inbox.is_empty();
+        // Of a command of which only a part has come nobody knows when the rest will.
+        let is_between = self.phase == Phase::Ready && self.job.is_none();
         if !is_between || !self.is_shared(cx) {
             return;
         }
@@ -333,6 +341,7 @@ impl SqlSession {
                 capabilities: back.capabilities,
                 version: back.version(),
                 thread: back.thread,
+                initial: back.initial,
                 variables,
                 database: back.database,
                 cache: back.cache,
@@ -369,9 +378,9 @@ impl SqlSession {
 
     /// Goes on with a connection whose client has gone.
     pub(super) fn run_take_leave(&mut self, side: Side, cx: &mut Cx<'_>) {
+        let Some(back) = &mut self.backs[side as usize] else { return };
         let state = State::new(self.state.user(), b"", self.state.capabilities, self.state.collation);
         let whose = Whose { secrets: &self.secrets, state: &state };
-        let Some(back) = &mut self.backs[side as usize] else { return };
         if back.is_ready() {
             if back.conn.is_flushed() || back.conn.is_eof() {
                 self.drop_back(side, None, cx);
@@ -414,7 +423,8 @@ impl SqlSession {
             | Effects::MANY;
         let id = self.state.insert_id;
         let verdict = self.job.as_ref().and_then(|job| job.verdict.as_ref());
-        let may_ask = verdict.is_none_or(|verdict| verdict.effects.has(asks));
+        // Commands without a text do not.
+        let may_ask = verdict.is_some_and(|verdict| verdict.effects.has(asks));
         let Some(back) = &mut self.backs[Side::Primary as usize] else { return Ok(true) };
         if !may_ask || back.may_have_id || back.insert_id == id {
             return Ok(true);

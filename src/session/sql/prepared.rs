@@ -91,10 +91,11 @@ impl SqlSession {
             None if back.cache.len() >= SQL_CACHED_MAX => back.cache.iter().position(is_free),
             None => None,
         };
-        // Without room it goes when the client closes it.
         if old.is_some_and(|at| !is_free(&back.cache[at]))
             || (old.is_none() && back.cache.len() >= SQL_CACHED_MAX)
         {
+            // Once others have the connection nobody would close it: a reset does.
+            back.is_dirty = true;
             return;
         }
         let old = old.map(|at| back.cache.remove(at));
@@ -150,14 +151,17 @@ impl SqlSession {
             None => {}
         }
         let (text, database) = (statement.text.clone(), statement.database.clone());
+        // Read in another way it would be another statement.
+        let is_same = statement.dialect == self.texts.dialect();
         let shape = shape(self.state.variables(), &database);
         let is_free = |one: &&Cached| !self.statements.uses(side, leg, one.number, number);
-        let known = back.cache.iter().filter(|one| one.shape == shape && one.text == text).find(is_free);
+        let known =
+            back.cache.iter().filter(|one| is_same && one.shape == shape && one.text == text).find(is_free);
         if let Some(there) = known.map(|one| one.number) {
             self.statements.found_at(number, side, leg, there);
             return Ok(Some(there));
         }
-        if *database == *back.database {
+        if is_same && *database == *back.database {
             back.prepare(&text, number, cx)?;
         } else if side == Side::Replica && job.is_read {
             // The primary's connection may have it yet.
@@ -201,7 +205,7 @@ impl SqlSession {
     }
 }
 
-const OTHER_DATABASE: &[u8] = b"ringgate: this statement was prepared with another default database, and the connection that has it is not this session's any more; prepare it again";
+const OTHER_DATABASE: &[u8] = b"ringgate: this statement was prepared with another default database, sql_mode or character set, and the connection that has it is not this session's any more; prepare it again";
 
 fn refused(code: Code, text: &[u8]) -> Fault {
     let mut payload = Vec::new();

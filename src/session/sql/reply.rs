@@ -119,7 +119,8 @@ impl SqlSession {
         let (side, is_compressed) = (job.side, self.front.is_compressed());
         let from = self.backs[side as usize].as_ref().map_or(Capabilities::NONE, |back| back.capabilities);
         let bad = |_| Fault::Close(Close::ServerBadAnswer);
-        let mut out = Vec::new();
+        // What is told to the client is no longer than what the server says.
+        let mut out = Vec::with_capacity(packet.len());
         match judged {
             Judged::Err => {
                 let code = ErrPacket::parse(payload).map_err(bad)?.code;
@@ -236,7 +237,7 @@ impl SqlSession {
         if side == Side::Replica || state.is_empty() {
             return;
         }
-        let cluster = self.cluster(cx).clone();
+        let cluster = self.cluster(cx);
         let stamp = self.state.stamp();
         self.state.told(state, |gtid| {
             // Without a place for its source no replica will be said to have it.

@@ -66,6 +66,8 @@ pub struct Standing {
     pub(super) version: Option<Version>,
     /// The server's id of the connection.
     pub(super) thread: u32,
+    /// The state changes that tell what its session began with.
+    pub(super) initial: Arc<[u8]>,
     pub(super) variables: Arc<Vec<Variable>>,
     pub(super) database: Vec<u8>,
     pub(super) cache: Vec<Cached>,

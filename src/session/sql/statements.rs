@@ -67,14 +67,29 @@ pub(super) struct Statements {
     unseen_count: usize,
     /// What those may do that are not known.
     unseen: Effects,
+    /// Numbers of those of which something beside themselves may be on the primary's connection.
+    busy: Vec<u32>,
 }
 
 impl Statements {
     /// The connection to the primary has some that no other could have.
     pub(super) fn are_held(&self) -> bool {
-        let is_held = |statement: &Statement| !statement.is_free();
-        self.unseen_count > 0
-            || self.known.values().filter_map(|entry| entry.statement.as_deref()).any(is_held)
+        self.unseen_count > 0 || self.busy.iter().any(|number| self.is_busy(*number))
+    }
+
+    fn is_busy(&self, number: u32) -> bool {
+        self.get(number).is_some_and(|statement| !statement.is_free())
+    }
+
+    /// One was given a piece of a parameter, or is executed.
+    pub(super) fn note_use(&mut self, number: u32) {
+        let number = self.real(number);
+        if self.is_busy(number) && !self.busy.contains(&number) {
+            let mut busy = std::mem::take(&mut self.busy);
+            busy.retain(|one| self.is_busy(*one));
+            busy.push(number);
+            self.busy = busy;
+        }
     }
 
     /// There is room for another one.
@@ -215,24 +230,20 @@ impl Statement {
         !self.has_pieces && !self.has_cursor && !self.is_long
     }
 
-    /// Whether it can be executed by this packet on a replica: no cursor is opened, and everything is in the packet.
-    pub(super) fn may_leave(&self, payload: &[u8], capabilities: Capabilities) -> bool {
+    /// Takes over the types of a packet that is to execute it: whatever becomes of that, clients tell them once. Whether it can
+    /// be executed by this packet on a replica: no cursor is opened, and everything is in the packet.
+    pub(super) fn learn_types(&mut self, payload: &[u8], capabilities: Capabilities) -> bool {
         let Ok(execute) = Execute::parse(payload, self.parameters, capabilities) else { return false };
         // With query attributes the types may be those of other attributes.
         let same = execute.types.is_some() || execute.bound_at.is_none() || execute.parameters == self.bound;
-        !self.has_pieces && !has_cursor(&execute) && same
-    }
-
-    /// Takes over the types of a packet that is to execute it: whatever becomes of that, clients tell them once.
-    pub(super) fn learn_types(&mut self, payload: &[u8], capabilities: Capabilities) {
-        let Ok(execute) = Execute::parse(payload, self.parameters, capabilities) else { return };
-        let types = execute.types.and_then(|types| payload.get(types));
-        if let Some(types) = types.filter(|types| self.types != *types) {
-            (self.types, self.typed) = (types.to_vec(), [false; 2]);
-        }
-        if types.is_some() {
+        let may_leave = !self.has_pieces && !has_cursor(&execute) && same;
+        if let Some(types) = execute.types.and_then(|types| payload.get(types)) {
+            if self.types != types {
+                (self.types, self.typed) = (types.to_vec(), [false; 2]);
+            }
             self.bound = execute.parameters;
         }
+        may_leave
     }
 
     /// It is executed many times by this packet, at the primary: the packet with types that were told elsewhere. `None`: as it
@@ -335,11 +346,11 @@ mod tests {
         let (typed, bare) = (packet(&[1, 8, 0]), packet(&[0]));
         let capabilities = Capabilities::NONE;
         assert_eq!(statement.packet_for(Side::Primary, &bare, capabilities), None, "none are known");
-        statement.learn_types(&typed[HEADER_BYTES..], capabilities);
+        assert!(statement.learn_types(&typed[HEADER_BYTES..], capabilities));
         let sent = statement.packet_for(Side::Primary, &bare, capabilities).unwrap();
         assert_eq!(sent[HEADER_BYTES..], typed[HEADER_BYTES..]);
         assert_eq!(statement.packet_for(Side::Primary, &bare, capabilities), None, "they were told");
-        statement.learn_types(&bare[HEADER_BYTES..], capabilities);
+        assert!(statement.learn_types(&bare[HEADER_BYTES..], capabilities));
         let sent = statement.packet_for(Side::Replica, &bare, capabilities).unwrap();
         assert_eq!(sent[HEADER_BYTES..], typed[HEADER_BYTES..]);
     }

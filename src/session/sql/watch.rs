@@ -37,6 +37,12 @@ impl SqlSession {
         }
     }
 
+    /// The server does not take what it was given.
+    fn is_stuck(&self, side: Side) -> bool {
+        let back = self.backs[side as usize].as_ref();
+        back.is_some_and(|back| back.is_ready() && !back.conn.is_flushed())
+    }
+
     /// The time for progress, or for a primary to be found, is over.
     fn on_progress_due(&mut self, cx: &mut Cx<'_>) {
         let sent = self.job.as_ref().is_some_and(|job| job.sent);
@@ -88,7 +94,9 @@ impl SqlSession {
                     self.lost(side, Fault::Close(Close::ServerConnectTimeout), cx);
                     self.watch_answer(cx);
                 }
-                (None, Some(job)) if job.sent => self.lost(job.side, Fault::Close(Close::ServerTimeout), cx),
+                (None, Some(job)) if job.sent || self.is_stuck(job.side) => {
+                    self.lost(job.side, Fault::Close(Close::ServerTimeout), cx);
+                }
                 _ => {}
             }
         }

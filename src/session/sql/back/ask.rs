@@ -3,9 +3,11 @@
 //! What goes in: the session's state. What comes out: commands of our own, whose answers no client sees. It owns nothing.
 //! Always true: one is asked at a time; the stage says which.
 
+use std::time::Duration;
+
 use crate::close::Close;
 use crate::cluster::Gtid;
-use crate::limits::{SQL_POSITION_BYTES_MAX, SQL_SETUP_BYTES_MAX, SQL_WAIT_TIME};
+use crate::limits::{SQL_POSITION_BYTES_MAX, SQL_SETUP_BYTES_MAX};
 use crate::mysql::command::Kind;
 use crate::mysql::facts::{Capabilities, Vendor};
 use crate::mysql::packet::{self, Parse};
@@ -15,8 +17,13 @@ use super::super::state::{Found, State};
 use super::{Back, Side, Stage};
 
 impl Back {
-    /// Has a replica wait for positions; `waited` says whether they were reached in time.
-    pub(in super::super) fn wait_for(&mut self, positions: &[Gtid], cx: &mut Cx<'_>) -> Result<(), Close> {
+    /// Has a replica wait so long for positions; `waited` says whether they were reached in time.
+    pub(in super::super) fn wait_for(
+        &mut self,
+        positions: &[Gtid],
+        time: Duration,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Close> {
         let mut list = String::new();
         let is_mariadb = self.version.is_none_or(|version| version.vendor == Vendor::MariaDb);
         for gtid in positions {
@@ -24,7 +31,7 @@ impl Back {
             list.push_str(&gtid.text(is_mariadb));
         }
         let function = if is_mariadb { "MASTER_GTID_WAIT" } else { "WAIT_FOR_EXECUTED_GTID_SET" };
-        let seconds = SQL_WAIT_TIME.as_secs_f64();
+        let seconds = time.as_secs_f64();
         self.waited = None;
         self.positions = positions.iter().copied().take(self.positions.capacity()).collect();
         self.row.clear();
@@ -97,17 +104,21 @@ impl Back {
         self.ask(format!("SET last_insert_id={id}").as_bytes(), Stage::BringInsertId, cx)
     }
 
-    /// Sets trackers and the fence; after a reset also the character sets of this collation, as a login does.
+    /// Sets trackers and the fence, and has the primary tell what decides about routes; after a reset also the character sets of this collation, as a login does.
     pub(in super::super) fn set_up(&mut self, collation: Option<u8>, cx: &mut Cx<'_>) -> Result<(), Close> {
         let is_mariadb = self.version.is_none_or(|version| version.vendor == Vendor::MariaDb);
         let mut text = b"SET session_track_schema=1,session_track_state_change=1,session_track_transaction_info='CHARACTERISTICS',session_track_system_variables='*'".to_vec();
         if !is_mariadb {
             text.extend_from_slice(b",session_track_gtids=OWN_GTID");
         }
-        if self.side == Side::Replica {
-            let fence: &[u8] = if is_mariadb { b",tx_read_only=1" } else { b",transaction_read_only=1" };
-            text.extend_from_slice(fence);
-        }
+        // What a session begins with is told as if it were set. MySQL would otherwise mean the next transaction alone.
+        let more: &[u8] = match (self.side, is_mariadb) {
+            (Side::Replica, true) => b",autocommit=1,tx_read_only=1",
+            (Side::Replica, false) => b",autocommit=1,@@session.transaction_read_only=1",
+            (Side::Primary, true) => b",autocommit=@@autocommit,sql_mode=@@sql_mode,tx_isolation=@@tx_isolation,tx_read_only=@@tx_read_only",
+            (Side::Primary, false) => b",autocommit=@@autocommit,sql_mode=@@sql_mode,@@session.transaction_isolation=@@session.transaction_isolation,@@session.transaction_read_only=@@session.transaction_read_only",
+        };
+        text.extend_from_slice(more);
         if let Some(id) = collation.filter(|id| *id != 0) {
             let sets =
                 format!(",character_set_client={id},character_set_results={id},collation_connection={id}");
