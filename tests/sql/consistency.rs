@@ -99,6 +99,20 @@ fn what_servers_begin_sessions_with_is_known() {
 }
 
 #[test]
+fn replicas_begin_no_transactions_of_their_own() {
+    let all = Door::servers();
+    all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY)");
+    all.wait();
+    all.replicas.iter().for_each(|replica| drop(replica.sql("SET GLOBAL autocommit=0")));
+    let door = Door::to(Engine::IoUring, all, "");
+    for number in 0..3 {
+        let told = door
+            .sql(&format!("SELECT COUNT(*) FROM w; INSERT INTO w VALUES ({number}); SELECT COUNT(*) FROM w"));
+        assert_eq!(told, format!("{number}\n{}", number + 1));
+    }
+}
+
+#[test]
 fn without_weight_a_server_gets_no_reads() {
     let all = Door::servers();
     all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY)");

@@ -148,3 +148,19 @@ fn what_only_the_connection_before_knew_is_refused() {
     let warned = format!("SELECT CAST('x' AS SIGNED);\n{pause}SHOW WARNINGS");
     assert!(door.sql(&warned).contains("1292"));
 }
+
+#[test]
+fn what_clients_leave_is_not_for_the_next_one() {
+    for pooling in ["session", "transaction"] {
+        let all = Door::servers_with(&["--log-bin-trust-function-creators=1"]);
+        all.primary.sql("GRANT ALL ON *.* TO app@'%' WITH GRANT OPTION");
+        all.wait();
+        let lines = format!("pooling = \"{pooling}\"\n[workers]\ncount = 1");
+        let most = (pooling == "transaction").then_some(1);
+        let door = Door::limited(Engine::IoUring, all, &lines, most);
+        let servers = [&door.all.primary, &door.all.replicas[0], &door.all.replicas[1]];
+        let ports = servers.map(|server| server.address.port().to_string());
+        let told = door.python("left.py", &[&ports[0], &ports[1], &ports[2], pooling]);
+        assert_eq!(told, "done", "{}", door.gate.running.text());
+    }
+}
