@@ -15,3 +15,10 @@ fn nobody_in_a_crowd_gets_what_is_anothers() {
     assert_eq!(door.python("crowd.py", &["200", "20"]), "done", "{}", door.gate.running.text());
     door.same_everywhere("shop.mine");
 }
+
+#[test]
+fn who_reads_nothing_is_not_answered_for_ever() {
+    let lines = "[limits]\nmemory_max = \"8MiB\"\n[workers]\ncount = 1";
+    let door = Door::start(Engine::IoUring, lines);
+    assert_eq!(door.python("flood.py", &[]), "done", "{}", door.gate.running.text());
+}

@@ -159,7 +159,15 @@ async fn sessions(conn: &mut Conn, heard: &mut Heard) -> Result<(), Error> {
         heard.fails(conn.query_drop("SELECT * FROM tt").await);
         conn.ping().await?;
     }
-    Ok(())
+    // A statement means what it meant when it was prepared.
+    conn.query_drop("SET sql_mode = 'ANSI_QUOTES'").await?;
+    let statement = conn.prep("SELECT \"i\" FROM many ORDER BY i LIMIT 2").await?;
+    conn.query_drop("SET sql_mode = ''").await?;
+    for _ in 0..3 {
+        let rows: Vec<Row> = conn.exec(&statement, ()).await?;
+        heard.tell(rows.into_iter().map(Row::unwrap).collect::<Vec<_>>());
+    }
+    conn.query_drop("SET sql_mode = DEFAULT").await
 }
 
 /// Many at a time with few connections, which are reset between two users or not.
