@@ -66,6 +66,8 @@ pub struct Member {
     version: AtomicU64,
     /// It runs statements of its own for each new connection (`init_connect`).
     has_init: AtomicBool,
+    /// What it writes gets a GTID.
+    has_gtids: AtomicBool,
     /// What it has executed.
     pub has: Positions,
 }
@@ -79,6 +81,7 @@ impl Default for Member {
             lag_us: AtomicU64::new(u64::MAX),
             version: AtomicU64::new(0),
             has_init: AtomicBool::new(false),
+            has_gtids: AtomicBool::new(true),
             has: Positions::default(),
         }
     }
@@ -126,6 +129,16 @@ impl Member {
     /// Whether it does.
     pub fn found_init(&self, has_init: bool) {
         self.has_init.store(has_init, Relaxed);
+    }
+
+    /// What it writes gets a GTID, by which others can be asked for it.
+    pub fn has_gtids(&self) -> bool {
+        self.has_gtids.load(Relaxed)
+    }
+
+    /// Whether it does.
+    pub fn found_gtids(&self, has_gtids: bool) {
+        self.has_gtids.store(has_gtids, Relaxed);
     }
 
     /// The monitor asked it: what it is, whether it replicates, how far it is behind.

@@ -113,6 +113,17 @@ fn replicas_begin_no_transactions_of_their_own() {
 }
 
 #[test]
+fn a_primary_without_gtids_is_named() {
+    let all = Replication::with(0, &["--skip-log-bin"]);
+    all.primary.user("ringgate");
+    let door = Door::bare(Engine::IoUring, all, "");
+    let what = "gives its writes no GTIDs (log_bin, at MySQL gtid_mode=ON)";
+    eventually("it is said", || door.gate.running.text().contains(what).then_some(()));
+    eventually("writes are done", || door.ask("CREATE TABLE w (a INT); INSERT INTO w VALUES (1)").ok());
+    assert_eq!(door.sql("SELECT @@server_id, COUNT(*) FROM w"), "1\t1");
+}
+
+#[test]
 fn without_weight_a_server_gets_no_reads() {
     let all = Door::servers();
     all.primary.sql("CREATE TABLE shop.w (a INT PRIMARY KEY)");

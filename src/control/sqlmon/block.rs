@@ -44,6 +44,8 @@ pub(super) struct Block {
     pub(super) changes: Cell<u64>,
     /// Two servers take writes.
     pub(super) is_double: Cell<bool>,
+    /// The primary gives its writes no GTIDs, which was said.
+    without_gtids: Cell<bool>,
     /// The last line about writable servers.
     said: RefCell<String>,
     /// When the accounts are to be read, and when they may be if somebody wishes.
@@ -65,6 +67,7 @@ impl Block {
             history: RefCell::default(),
             changes: Cell::new(0),
             is_double: Cell::new(false),
+            without_gtids: Cell::new(false),
             said: RefCell::default(),
             accounts_due: Cell::default(),
             rows: Cell::new(None),
@@ -182,6 +185,14 @@ impl Block {
             }
         }
         if let Some(seen) = &*primary.seen.borrow() {
+            if !seen.has_gtids && !self.without_gtids.replace(true) {
+                self.say(&format!(
+                    "{} gives its writes no GTIDs (log_bin, at MySQL gtid_mode=ON): nobody knows which replica has them, so reads \
+                     stay on the primary unless consistency is \"eventual\"",
+                    primary.title
+                ));
+            }
+            self.without_gtids.set(!seen.has_gtids);
             self.history.borrow_mut().note(&seen.executed, seen.asked);
         }
     }
@@ -226,6 +237,7 @@ impl Block {
                 Role::Unknown => None,
             };
             member.found_init(seen.has_init);
+            member.found_gtids(seen.has_gtids);
             member.found(role, seen.version, server.replicates.get(), lag);
         }
     }

@@ -175,6 +175,7 @@ mod tests {
             server_id: id as u64 + 1,
             is_writable,
             has_init: false,
+            has_gtids: true,
             applied: Vec::new(),
             executed: Vec::new(),
             sources,

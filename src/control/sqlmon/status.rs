@@ -78,6 +78,8 @@ pub(super) struct Seen {
     pub(super) is_writable: bool,
     /// `init_connect` is set.
     pub(super) has_init: bool,
+    /// What it writes gets a GTID.
+    pub(super) has_gtids: bool,
     /// What it has executed of what others wrote.
     pub(super) applied: Vec<Gtid>,
     /// What it has executed at all.
@@ -91,18 +93,18 @@ pub(super) const fn question(version: Version) -> &'static str {
     match version.vendor {
         Vendor::MariaDb => {
             "SELECT @@version AS version, @@global.read_only AS read_only, \
-             @@server_id AS server_id, @@global.init_connect AS init_connect, \
+             @@server_id AS server_id, @@global.init_connect AS init_connect, @@global.log_bin AS gtids, \
              @@global.gtid_slave_pos AS applied, @@global.gtid_binlog_pos AS written, \
              @@global.gtid_current_pos AS current; SHOW ALL SLAVES STATUS"
         }
         Vendor::MySql if version.number >= 80_022 => {
             "SELECT @@version AS version, @@global.read_only OR @@global.super_read_only AS read_only, \
-             @@server_id AS server_id, @@global.init_connect AS init_connect, \
+             @@server_id AS server_id, @@global.init_connect AS init_connect, @@global.gtid_mode AS gtids, \
              @@global.gtid_executed AS applied; SHOW REPLICA STATUS"
         }
         Vendor::MySql => {
             "SELECT @@version AS version, @@global.read_only OR @@global.super_read_only AS read_only, \
-             @@server_id AS server_id, @@global.init_connect AS init_connect, \
+             @@server_id AS server_id, @@global.init_connect AS init_connect, @@global.gtid_mode AS gtids, \
              @@global.gtid_executed AS applied; SHOW SLAVE STATUS"
         }
     }
@@ -150,6 +152,7 @@ pub(super) fn read(tables: &[Table], (asked, answered): (Moment, Moment)) -> Opt
         server_id: about.number(&["server_id"])?,
         is_writable: matches!(about.text(&["read_only"]), "0" | "OFF"),
         has_init: !about.text(&["init_connect"]).is_empty(),
+        has_gtids: !matches!(about.text(&["gtids"]), "0" | "OFF" | "OFF_PERMISSIVE"),
         applied,
         executed,
         sources: replication.rows().map(source).collect(),

@@ -185,7 +185,9 @@ impl SqlSession {
     fn plan_verdict(&mut self, verdict: Verdict, cx: &mut Cx<'_>) -> Plan {
         let site = self.site(cx);
         let cluster = self.cluster(cx);
-        let is_blind = self.state.is_blind && site.consistency != Consistency::Eventual;
+        let primary = cluster.primary().and_then(|server| cluster.member(server));
+        let is_unknown = self.state.is_blind || primary.is_some_and(|member| !member.has_gtids());
+        let is_blind = is_unknown && site.consistency != Consistency::Eventual;
         let off = site.reads == model::Reads::Primary || self.state.is_beyond || is_blind;
         let reads = if off { Reads::Primary } else { Reads::Replicas };
         if self.state.lost_insert_id && verdict.effects.has(Effects::READS_INSERT_ID) {

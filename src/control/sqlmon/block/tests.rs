@@ -57,6 +57,7 @@ impl Rig {
             server_id: at as u64 + 1,
             is_writable,
             has_init: false,
+            has_gtids: true,
             executed: applied.clone(),
             applied,
             sources: source.into_iter().collect(),
