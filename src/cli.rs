@@ -30,7 +30,7 @@ use crate::tell::url::Url;
 use crate::tell::{explain, summary};
 
 const ABOUT: &str = "\
-ringgate is a front door for Linux hosts: TLS, HTTP balancing and TCP relaying on io_uring.
+ringgate is a front door for Linux hosts: TLS, HTTP balancing, MySQL reads split from writes, TCP relaying, on io_uring.
 One process, one binary, a worker per core; what it does stands in one TOML file.";
 
 const EXAMPLES: &str = "\

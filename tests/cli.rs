@@ -354,8 +354,7 @@ both_engines! {
         let start = now();
         gate.running.signal("TERM");
         assert_eq!(gate.running.wait().code(), Some(0), "{}", gate.running.text());
-        // Far less than the 30 seconds that a drain may take.
-        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     }
 
     fn a_drain_has_an_end(engine) {
@@ -411,9 +410,9 @@ both_engines! {
         // More connections than files: those that have no place wait for one, and cost nothing meanwhile.
         let mut clients: Vec<Wire> = (0..300).map(|_| Wire::connect(at)).collect();
         std::thread::sleep(Duration::from_millis(200));
-        let before = gate.0.processor_time("worker");
+        let before = gate.0.processor_time("");
         std::thread::sleep(Duration::from_secs(1));
-        let used = gate.0.processor_time("worker") - before;
+        let used = gate.0.processor_time("") - before;
         assert!(used <= Duration::from_millis(10), "{used:?}");
         // Each of them is answered, and none is told that there are no files.
         for client in &mut clients {

@@ -118,6 +118,16 @@ impl Talk {
         (found.sequence, found.payload.to_vec())
     }
 
+    /// Asks to be another user.
+    fn change_user(&mut self, user: &str, answer: &[u8], database: &[u8]) {
+        let (collation, plugin) = (Some(45), Plugin::Native.name());
+        let change =
+            ChangeUser { user: user.as_bytes(), answer, database, collation, plugin, attributes: b"" };
+        let mut payload = Vec::new();
+        change.write(&mut payload, self.capabilities);
+        self.send(&payload);
+    }
+
     /// Answers until the client is in.
     #[track_caller]
     fn login(&mut self) {
@@ -405,17 +415,7 @@ fn users_change_and_plugins_are_switched() {
         let mut talk = Talk::new(&server, "eddy", USUAL, piece);
         for user in ["anna", "eddy", "anna"] {
             let answer = native::answer(&native::secret_of(PASSWORD.as_bytes()), &talk.scramble);
-            let change = ChangeUser {
-                user: user.as_bytes(),
-                answer: &answer,
-                database: b"shop",
-                collation: Some(45),
-                plugin: Plugin::Native.name(),
-                attributes: b"",
-            };
-            let mut payload = Vec::new();
-            change.write(&mut payload, talk.capabilities);
-            talk.send(&payload);
+            talk.change_user(user, &answer, b"shop");
             talk.login();
             talk.done("SET @a = 1");
             let ask = format!("SELECT 1 FROM dual WHERE USER() LIKE '{user}@%' AND DATABASE() = 'shop'");
@@ -429,17 +429,7 @@ fn users_change_and_plugins_are_switched() {
 fn a_refused_login_is_an_error_with_a_state() {
     let server = server();
     let mut talk = Talk::new(&server, "anna", USUAL, 100);
-    let change = ChangeUser {
-        user: b"nobody",
-        answer: &[1; 20],
-        database: b"",
-        collation: Some(45),
-        plugin: Plugin::Native.name(),
-        attributes: b"",
-    };
-    let mut payload = Vec::new();
-    change.write(&mut payload, talk.capabilities);
-    talk.send(&payload);
+    talk.change_user("nobody", &[1; 20], b"");
     let mut told = talk.answer_until(|reply| reply.is_between_packets());
     if told.kinds() == [Judged::AuthSwitch] {
         // The server hides that there is no such user.

@@ -310,7 +310,7 @@ fn pools(text: &mut Text, edition: &Edition) {
     rows.iter().for_each(|(labels, meter)| classes(text, labels, &meter.sums()));
     text.family("ringgate_pool_waiting", "gauge", "requests that wait for a place at a server");
     (0u32..).zip(&rows).for_each(|(at, (labels, _))| {
-        text.sample("", labels, edition.balancer.waiting(PoolId(at)));
+        text.sample("", labels, edition.waiting(PoolId(at)));
     });
     let steps = [
         (Step::Queue, "ringgate_pool_queue_duration_seconds", "until a server was picked"),

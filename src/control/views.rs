@@ -109,7 +109,7 @@ pub fn servers(state: &State, with_history: bool) -> Value {
         json!({
             "name": pool.name,
             "balance": balance_word(pool.balance),
-            "waiting": edition.balancer.waiting(crate::ids::PoolId(at)),
+            "waiting": edition.waiting(crate::ids::PoolId(at)),
             "servers": list,
         })
     });

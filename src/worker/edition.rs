@@ -16,7 +16,7 @@ use crate::balance::Balancer;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::config::model::{Config, Listener};
-use crate::ids::{ListenerId, WorkerId};
+use crate::ids::{ListenerId, PoolId, WorkerId};
 use crate::limits::{BACKLOG_MAX, TAKEN_TIME};
 use crate::meters::Meters;
 use crate::net::Address;
@@ -55,6 +55,13 @@ impl Edition {
         let clusters = Cluster::all(None, &config);
         let meters = Meters::new(&config, workers);
         Self { number: 1, config, balancer, clusters, meters, doors: Mutex::new(doors.0) }
+    }
+
+    /// Requests, or clients of an SQL block, that wait for a place at a server of a pool.
+    pub fn waiting(&self, pool: PoolId) -> usize {
+        let blocks = self.config.sql.iter().zip(&self.clusters).filter(|(block, _)| block.pool == pool);
+        let lobbies = blocks.map(|(_, cluster)| cluster.lobby(0).len() + cluster.lobby(1).len());
+        self.balancer.waiting(pool) + lobbies.sum::<usize>()
     }
 
     /// The one after `self`: what both configurations have keeps its load and health, and servers that it does not have

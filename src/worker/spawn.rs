@@ -281,12 +281,13 @@ fn default_count(cores: &[usize]) -> usize {
     quota.min(cores.len().max(1))
 }
 
-/// Raises the limit of open files and lowers `connections_max` to what fits: a proxied connection needs two.
+/// Raises the limit of open files and lowers `connections_max` to what fits: a proxied connection needs two, an SQL client three.
 pub fn fit_descriptors(mut config: Config, workers: usize, notes: &mut Vec<String>) -> Config {
     let Ok(files) = ring::raise_open_files() else { return config };
     let per_worker = DESCRIPTORS_PER_WORKER + config.listeners.len() as u64;
     let spare = DESCRIPTORS_SPARE + per_worker * workers as u64;
-    let fits = (files.saturating_sub(spare) / 2).max(1);
+    let each = if config.sql.is_empty() { 2 } else { 3 };
+    let fits = (files.saturating_sub(spare) / each).max(1);
     let fits = usize::try_from(fits).unwrap_or(usize::MAX);
     if fits < config.limits.connections_max {
         notes.push(format!(

@@ -94,14 +94,18 @@ impl Running {
     /// Processor time used so far by the threads whose names begin with `name`, user and system, exact to the
     /// nanosecond (`schedstat`) where the ticks of `/proc/PID/stat` are samples.
     pub fn processor_time(&self, name: &str) -> Duration {
-        let mut nanoseconds = 0;
+        let (mut nanoseconds, mut threads) = (0, 0);
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap() {
             let task = task.unwrap().path();
-            if std::fs::read_to_string(task.join("comm")).unwrap().starts_with(name) {
-                let stat = std::fs::read_to_string(task.join("schedstat")).unwrap();
+            // It may have ended meanwhile.
+            let Ok(comm) = std::fs::read_to_string(task.join("comm")) else { continue };
+            let Ok(stat) = std::fs::read_to_string(task.join("schedstat")) else { continue };
+            if comm.starts_with(name) {
+                threads += 1;
                 nanoseconds += stat.split(' ').next().unwrap().parse::<u64>().unwrap();
             }
         }
+        assert!(threads > 0, "no thread is called {name}");
         Duration::from_nanos(nanoseconds)
     }
 

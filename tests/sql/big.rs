@@ -1,7 +1,5 @@
 //! Results, statements and files that are far bigger than what the door keeps of them.
 
-use std::fmt::Write;
-
 use crate::common::Engine;
 use crate::door::Door;
 
@@ -20,13 +18,6 @@ fn big_results_statements_and_files_pass() {
     );
     all.wait();
     let door = Door::to(Engine::IoUring, all, "");
-    let mut rows = String::new();
-    for number in 0..100_000 {
-        writeln!(rows, "{number}\tthe row with number {number}").unwrap();
-    }
-    let file = door.gate.folder().join("rows.tsv");
-    std::fs::write(&file, rows).unwrap();
-    assert_eq!(door.python("big.py", &[file.to_str().unwrap()]), "done", "{}", door.gate.running.text());
+    door.loads_rows("big.py");
     door.same_everywhere("shop.blobs");
-    door.same_everywhere("shop.rows_in");
 }

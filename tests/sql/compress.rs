@@ -1,6 +1,5 @@
 //! Clients that compress.
 
-use std::fmt::Write;
 use std::process::{Command, Stdio};
 
 use crate::common::mariadb::PASSWORD;
@@ -13,14 +12,7 @@ fn what_is_compressed_is_what_it_was() {
     all.primary.sql("CREATE TABLE shop.rows_in (a INT, b VARCHAR(40))");
     all.wait();
     let door = Door::to(Engine::IoUring, all, "");
-    let mut rows = String::new();
-    for number in 0..100_000 {
-        writeln!(rows, "{number}\tthe row with number {number}").unwrap();
-    }
-    let file = door.gate.folder().join("rows.tsv");
-    std::fs::write(&file, rows).unwrap();
-    assert_eq!(door.python("compress.py", &[file.to_str().unwrap()]), "done", "{}", door.gate.running.text());
-    door.same_everywhere("shop.rows_in");
+    door.loads_rows("compress.py");
 }
 
 #[test]

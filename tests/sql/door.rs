@@ -115,6 +115,20 @@ impl Door {
         }
     }
 
+    /// Runs a script with a file of 100,000 rows, which it loads into `rows_in`.
+    #[track_caller]
+    pub fn loads_rows(&self, script: &str) {
+        let mut rows = String::new();
+        for number in 0..100_000 {
+            writeln!(rows, "{number}\tthe row with number {number}").unwrap();
+        }
+        let file = self.gate.folder().join("rows.tsv");
+        std::fs::write(&file, rows).unwrap();
+        let told = self.python(script, &[file.to_str().unwrap()]);
+        assert_eq!(told, "done", "{}", self.gate.running.text());
+        self.same_everywhere("shop.rows_in");
+    }
+
     /// Runs a script of `tests/sql` against the door as `app`; its output.
     #[track_caller]
     pub fn python(&self, script: &str, words: &[&str]) -> String {

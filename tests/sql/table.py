@@ -68,6 +68,11 @@ def wait():
         watcher.cursor().execute(WAIT, (position,))
 
 
+def form(heard):
+    """Of each result the number of its columns; of an error its number."""
+    return [("error", one) if isinstance(one, int) else one and len(one[0]) for one in heard]
+
+
 sessions, session, number = [], [], 0
 for line in sys.stdin.read().splitlines() + [""]:
     if line.startswith("#"):
@@ -84,5 +89,5 @@ for session in sessions:
     for (number, where, statement), one, other in zip(session, here, there):
         # An error quotes the mark.
         same = repr(one).replace("/* here", "/* there") == repr(other)
-        same = same or (where.endswith("~") and len(one) == len(other))
+        same = same or (where.endswith("~") and form(one) == form(other))
         print(number, "same" if same else f"here {one} there {other}")
