@@ -1,4 +1,4 @@
-//! Any list of events through sessions of every kind.
+//! Any list of events through sessions of HTTP and TCP.
 
 use std::sync::LazyLock;
 

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Running, address, eventually, is_listening, program};
+use super::{Running, address, eventually, is_listening, made_once, program};
 
 /// The password of all users that are made here.
 pub const PASSWORD: &str = "secret";
@@ -39,27 +39,20 @@ fn template() -> PathBuf {
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let version =
         version.split_whitespace().find(|word| word.starts_with(|letter: char| letter.is_ascii_digit()));
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let made = root.join(format!("mariadb-{}", version.unwrap()));
-    if made.is_dir() {
-        return made;
-    }
-    std::fs::create_dir_all(root).unwrap();
-    let making = TempDir::new_in(root).unwrap();
-    std::fs::set_permissions(making.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let data = making.path().join("data");
-    let installed = Command::new(install)
-        .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"])
-        .arg(format!("--datadir={}", data.display()))
-        .args(SMALL)
-        .output()
-        .unwrap();
-    assert!(installed.status.success(), "{installed:?}");
-    // Another test may have been quicker.
-    if std::fs::rename(&data, &made).is_err() {
-        assert!(made.is_dir(), "no data folder at {}", made.display());
-    }
-    made
+    made_once(&format!("mariadb-{}", version.unwrap()), |data| {
+        let installed = Command::new(install)
+            .args([
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--user=root",
+            ])
+            .arg(format!("--datadir={}", data.display()))
+            .args(SMALL)
+            .output()
+            .unwrap();
+        assert!(installed.status.success(), "{installed:?}");
+    })
 }
 
 /// A running server. It is killed when this is dropped.

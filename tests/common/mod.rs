@@ -8,7 +8,8 @@
 #![allow(dead_code, unused_macros, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -170,4 +171,23 @@ pub fn is_listening(address: SocketAddr) -> bool {
         let at = words.next().unwrap_or_default();
         (at == local || at == any) && words.nth(1) == Some("0A")
     })
+}
+
+/// A data folder of this name that `make` fills once for all tests, in the target folder.
+pub fn made_once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let made = root.join(name);
+    if made.is_dir() {
+        return made;
+    }
+    std::fs::create_dir_all(root).unwrap();
+    let making = tempfile::TempDir::new_in(root).unwrap();
+    std::fs::set_permissions(making.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let data = making.path().join("data");
+    make(&data);
+    // Another test may have been quicker.
+    if std::fs::rename(&data, &made).is_err() {
+        assert!(made.is_dir(), "no data folder at {}", made.display());
+    }
+    made
 }

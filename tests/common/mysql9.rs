@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use super::{PASSWORD, Running, address, eventually, is_listening};
+use super::{PASSWORD, Running, address, eventually, is_listening, made_once};
 
 /// What keeps a server small and its start quick.
 const SMALL: &[&str] = &[
@@ -56,28 +56,18 @@ fn template(root: &Path) -> PathBuf {
     let version = Command::new(&loader).args(&words).arg("--version").output().unwrap();
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let version = version.split_whitespace().skip_while(|word| *word != "Ver").nth(1).unwrap().to_owned();
-    let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let made = tests.join(format!("mysql-{version}"));
-    if made.is_dir() {
-        return made;
-    }
-    std::fs::create_dir_all(tests).unwrap();
-    let making = TempDir::new_in(tests).unwrap();
-    let data = making.path().join("data");
-    let installed = Command::new(&loader)
-        .args(&words)
-        .args(["--initialize-insecure", "--user=root"])
-        .args([format!("--datadir={}", data.display()), format!("--basedir={}/usr", root.display())])
-        .args(SMALL)
-        .output()
-        .unwrap();
-    assert!(installed.status.success(), "{installed:?}");
-    // What tells servers apart is made at the first start.
-    std::fs::remove_file(data.join("auto.cnf")).unwrap();
-    if std::fs::rename(&data, &made).is_err() {
-        assert!(made.is_dir(), "no data folder at {}", made.display());
-    }
-    made
+    made_once(&format!("mysql-{version}"), |data| {
+        let installed = Command::new(&loader)
+            .args(&words)
+            .args(["--initialize-insecure", "--user=root"])
+            .args([format!("--datadir={}", data.display()), format!("--basedir={}/usr", root.display())])
+            .args(SMALL)
+            .output()
+            .unwrap();
+        assert!(installed.status.success(), "{installed:?}");
+        // What tells servers apart is made at the first start.
+        std::fs::remove_file(data.join("auto.cnf")).unwrap();
+    })
 }
 
 /// A running server. It is killed when this is dropped.

@@ -183,43 +183,15 @@ impl Run {
             }
             return Ok(false);
         }
-        for (number, worker) in self.workers.iter().enumerate() {
-            let Some(worker) = worker else { continue };
-            let (held, sessions) = (worker.editions(), worker.sessions());
-            if held > 1 + sessions {
-                return Err(format!("worker {number} holds {held} editions for {sessions} sessions"));
-            }
-        }
+        check_editions(&self.workers)?;
         Ok(true)
     }
 
     /// One turn of one worker.
     fn step(&mut self) -> Result<(), String> {
         let at = self.random.below(self.workers.len() as u64) as usize;
-        let Some(worker) = &mut self.workers[at] else { return Ok(()) };
-        let going = worker.turn().map_err(|error| error.to_string())?;
-        if let [first, ..] = &self.ledger.borrow().failures[..] {
-            return Err(first.clone());
-        }
-        if going {
-            return Ok(());
-        }
-        let (sessions, sockets) = (worker.sessions(), worker.sockets());
-        let whole = worker.check_pages();
-        let lent = worker.io().lent();
-        let pool = worker.io().pool();
-        let (free, made) = (pool.free(), pool.made());
-        let report = self.world.report(at);
-        let clean = sessions == 0 && sockets == 0 && whole && report.sockets == 0 && report.listeners == 0;
-        if !clean || free + lent != made || lent != 0 {
-            return Err(format!(
-                "worker {at} ended with {sessions} sessions, {sockets} sockets, {free} free and {lent} lent of \
-                 {made} pages; {report:?}; {:?}",
-                self.world.sockets(at)
-            ));
-        }
-        self.workers[at] = None;
-        Ok(())
+        let turned = turn(&self.world, &mut self.workers, at);
+        self.ledger.borrow().failures.first().map_or(turned, |first| Err(first.clone()))
     }
 
     fn failures(&self) -> Result<(), String> {
@@ -272,4 +244,40 @@ impl Run {
         }
         text
     }
+}
+
+/// No worker holds an edition that no session needs.
+pub fn check_editions(workers: &[Option<Worker<Sim>>]) -> Result<(), String> {
+    for (number, worker) in workers.iter().enumerate() {
+        let Some(worker) = worker else { continue };
+        let (held, sessions) = (worker.editions(), worker.sessions());
+        if held > 1 + sessions {
+            return Err(format!("worker {number} holds {held} editions for {sessions} sessions"));
+        }
+    }
+    Ok(())
+}
+
+/// One turn of a worker; one that ends has given everything back.
+pub fn turn(world: &World, workers: &mut [Option<Worker<Sim>>], at: usize) -> Result<(), String> {
+    let Some(worker) = &mut workers[at] else { return Ok(()) };
+    if worker.turn().map_err(|error| error.to_string())? {
+        return Ok(());
+    }
+    let (sessions, sockets) = (worker.sessions(), worker.sockets());
+    let whole = worker.check_pages();
+    let lent = worker.io().lent();
+    let pool = worker.io().pool();
+    let (free, made) = (pool.free(), pool.made());
+    let report = world.report(at);
+    let clean = sessions == 0 && sockets == 0 && whole && report.sockets == 0 && report.listeners == 0;
+    if !clean || free != made || lent != 0 {
+        return Err(format!(
+            "worker {at} ended with {sessions} sessions, {sockets} sockets, {free} free and {lent} lent of {made} pages; \
+             {report:?}; {:?}",
+            world.sockets(at)
+        ));
+    }
+    workers[at] = None;
+    Ok(())
 }

@@ -12,7 +12,6 @@ use ringgate::config::model::Config;
 use ringgate::counters::Count;
 use ringgate::ids::WorkerId;
 use ringgate::mysql::facts::Capabilities;
-use ringgate::ring::Io;
 use ringgate::ring::sim::{Random, Sim, World};
 use ringgate::worker::Worker;
 use ringgate::worker::edition::{Doors, Edition};
@@ -24,6 +23,7 @@ use super::mind::Mind;
 use super::monitor::Monitor;
 use super::plot::Plot;
 use super::truth::{Shared, Tally, Truth};
+use crate::run::turn;
 use crate::scenario::Mood;
 
 /// Virtual time that no run needs.
@@ -206,30 +206,8 @@ impl Run {
     /// One turn of one worker.
     fn step(&mut self) -> Result<(), String> {
         let at = self.random.below(self.workers.len() as u64) as usize;
-        let Some(worker) = &mut self.workers[at] else { return Ok(()) };
-        let going = worker.turn().map_err(|error| error.to_string())?;
-        if let [first, ..] = &self.truth.borrow().failures[..] {
-            return Err(first.clone());
-        }
-        if going {
-            return Ok(());
-        }
-        let (sessions, sockets) = (worker.sessions(), worker.sockets());
-        let whole = worker.check_pages();
-        let lent = worker.io().lent();
-        let pool = worker.io().pool();
-        let (free, made) = (pool.free(), pool.made());
-        let report = self.world.report(at);
-        let clean = sessions == 0 && sockets == 0 && whole && report.sockets == 0 && report.listeners == 0;
-        if !clean || free != made || lent != 0 {
-            return Err(format!(
-                "worker {at} ended with {sessions} sessions, {sockets} sockets, {free} free and {lent} lent of \
-                 {made} pages; {report:?}; {:?}",
-                self.world.sockets(at)
-            ));
-        }
-        self.workers[at] = None;
-        Ok(())
+        let turned = turn(&self.world, &mut self.workers, at);
+        self.truth.borrow().failures.first().map_or(turned, |first| Err(first.clone()))
     }
 
     fn failures(&self) -> Result<(), String> {
