@@ -226,6 +226,11 @@ impl Status {
         self.0 & other.0 == other.0
     }
 
+    /// The same with this flag, or without it.
+    pub const fn set(self, flag: Self, is_set: bool) -> Self {
+        if is_set { self.with(flag) } else { self.without(flag) }
+    }
+
     /// These without others.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

@@ -14,7 +14,7 @@ use crate::mysql::facts::{Capabilities, Status};
 use crate::mysql::facts::{Multibyte, Vendor, Version};
 use crate::mysql::generic::{OK, OkPacket};
 use crate::mysql::handshake::{ChangeUser, Response, SslRequest, write_auth_more, write_auth_switch};
-use crate::mysql::lexer::{Charset, Dialect};
+use crate::mysql::lexer::{self, Charset, Dialect};
 use crate::mysql::packet::{HEADER_BYTES, Header};
 use crate::mysql::track::{Change, changes};
 use crate::route::split::SessionState;
@@ -279,8 +279,24 @@ impl SqlSession {
         match self.prepare(side, cx) {
             Ok(false) => {}
             Ok(true) => {
-                let status =
-                    self.backs[side as usize].as_ref().map_or(Status::AUTOCOMMIT, |back| back.status);
+                let back = self.backs[side as usize].as_ref();
+                let (told, version) = (back.map(|back| back.status), back.and_then(|back| back.version()));
+                // A replica's would tell our fence.
+                let primary = self.backs[Side::Primary as usize].as_ref();
+                self.initial = primary.map_or_else(Arc::default, |back| back.initial.clone());
+                self.dialect = dialect(version, self.state.collation);
+                self.begin_texts();
+                self.texts.told_schema(self.state.database());
+                // A connection that was used before told it long ago.
+                let dialect = self.texts.dialect();
+                let status = told
+                    .unwrap_or(Status::AUTOCOMMIT)
+                    .set(Status::AUTOCOMMIT, self.texts.is_autocommit())
+                    .set(Status::NO_BACKSLASH_ESCAPES, dialect.no_backslash_escapes)
+                    .set(
+                        Status::ANSI_QUOTES,
+                        dialect.ansi_quotes && dialect.vendor == lexer::Vendor::MariaDb,
+                    );
                 self.status = status;
                 let ok = OkPacket {
                     header: OK,
@@ -299,13 +315,6 @@ impl SqlSession {
                 self.deadlines.clear(Timer::Progress);
                 self.deadlines.clear(Timer::Server);
                 self.login = None;
-                let version = self.backs[side as usize].as_ref().and_then(|back| back.version());
-                self.dialect = dialect(version, self.state.collation);
-                // A replica's would tell our fence.
-                let primary = self.backs[Side::Primary as usize].as_ref();
-                self.initial = primary.map_or_else(Arc::default, |back| back.initial.clone());
-                self.begin_texts();
-                self.texts.told_schema(self.state.database());
                 if self.phase == Phase::Entering {
                     self.phase = Phase::Ready;
                     self.rest(cx);
