@@ -161,9 +161,7 @@ pub(super) fn offered(version: Version, has_tls: bool, compresses: bool) -> Capa
         | Capabilities::MULTI_RESULTS
         | Capabilities::PS_MULTI_RESULTS
         | Capabilities::PLUGIN_AUTH
-        | Capabilities::CONNECT_ATTRS
         | Capabilities::PLUGIN_AUTH_LENENC
-        | Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS
         | Capabilities::SESSION_TRACK
         | Capabilities::DEPRECATE_EOF
 }
