@@ -67,7 +67,7 @@ impl SqlSession {
             (Plan::Kill(side, why, aim, verdict), Some(kind)) => {
                 self.begin_job((kind, packet, is_long), (side, why), verdict, cx);
                 if let Some(job) = &mut self.job {
-                    (job.aim, job.must_see) = (Some(aim), false);
+                    job.aim = Some(aim);
                 }
             }
             (Plan::Leave, _) => {
@@ -156,8 +156,6 @@ impl SqlSession {
             self.front.inbox.consume(packet.len(), cx.pool);
         }
         let is_read = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Replica);
-        let is_between = self.texts.transaction() == Transaction::None;
-        let asks_back = verdict.as_ref().is_some_and(|verdict| verdict.target == Target::Same);
         if verdict.as_ref().is_some_and(|verdict| verdict.rule != Rule::Diagnostics) {
             self.diagnostics_until = None;
         }
@@ -175,8 +173,7 @@ impl SqlSession {
             warned: false,
             is_understood: true,
             dialect: self.texts.dialect(),
-            is_read: is_read && is_between,
-            must_see: is_between && !asks_back,
+            is_read: is_read && self.texts.transaction() == Transaction::None,
             route: reason(side == Side::Replica, why),
             verdict,
             upload: None,

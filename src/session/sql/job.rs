@@ -27,8 +27,6 @@ pub(super) struct Job {
     pub(super) answered: bool,
     /// It does the same when it is done again, on any server.
     pub(super) is_read: bool,
-    /// At a replica it must see what the session wrote: nothing is read there yet.
-    pub(super) must_see: bool,
     /// The server answered with an error.
     pub(super) failed: bool,
     /// It warned.

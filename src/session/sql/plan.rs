@@ -22,6 +22,7 @@ use crate::session::Cx;
 
 use super::SqlSession;
 use super::back::{Fault, Side};
+use super::job::Job;
 use super::kill::Aim;
 use super::pooling::takes_reads;
 
@@ -124,8 +125,7 @@ impl SqlSession {
                 let uses_variables =
                     verdict.effects.has(Effects::READS_VARIABLES | Effects::WRITES_VARIABLES);
                 if side == Side::Primary && uses_variables && self.texts.variables() == Some(Place::Replica) {
-                    let text = format!("ringgate does not pass this on: {}", Rule::VariablesElsewhere.text());
-                    return Plan::Refuse(Code::NOT_SUPPORTED, text);
+                    return refused(Rule::VariablesElsewhere);
                 }
                 let is_executed = statement.is_executed_by(beginning, capabilities, (side, is_there));
                 self.statements.note_use(number);
@@ -145,8 +145,7 @@ impl SqlSession {
         let verdict = known.unwrap_or_else(|| long::of(self.statements.unseen(), self.texts.dialect()));
         let uses_variables = verdict.effects.has(Effects::READS_VARIABLES | Effects::WRITES_VARIABLES);
         if uses_variables && self.texts.variables() == Some(Place::Replica) {
-            let text = format!("ringgate does not pass this on: {}", Rule::VariablesElsewhere.text());
-            return Plan::Refuse(Code::NOT_SUPPORTED, text);
+            return refused(Rule::VariablesElsewhere);
         }
         if is_known && self.is_reading_there() && verdict.target != Target::Replica {
             let text = String::from_utf8_lossy(read_only_transaction(self.dialect.vendor));
@@ -185,9 +184,7 @@ impl SqlSession {
     fn plan_verdict(&mut self, verdict: Verdict, cx: &mut Cx<'_>) -> Plan {
         let site = self.site(cx);
         let cluster = self.cluster(cx);
-        let primary = cluster.primary().and_then(|server| cluster.member(server));
-        let is_unknown = self.state.is_blind || primary.is_some_and(|member| !member.has_gtids());
-        let is_blind = is_unknown && site.consistency != Consistency::Eventual;
+        let is_blind = self.state.is_blind && site.consistency != Consistency::Eventual;
         let off = site.reads == model::Reads::Primary || self.state.is_beyond || is_blind;
         let reads = if off { Reads::Primary } else { Reads::Replicas };
         if self.state.lost_insert_id && verdict.effects.has(Effects::READS_INSERT_ID) {
@@ -205,8 +202,7 @@ impl SqlSession {
         }
         let decision = decide(&verdict, &self.texts, reads);
         if decision.end_on_replica && self.texts.variables() == Some(Place::Replica) {
-            let text = format!("ringgate does not pass this on: {}", Rule::VariablesElsewhere.text());
-            return Plan::Refuse(Code::NOT_SUPPORTED, text);
+            return refused(Rule::VariablesElsewhere);
         }
         if decision.end_on_replica {
             // Its transaction ends with it.
@@ -214,8 +210,7 @@ impl SqlSession {
             self.texts.lost(Place::Replica);
         }
         let Some(place) = decision.place(self.texts.last_place()) else {
-            let text = format!("ringgate does not pass this on: {}", decision.why.text());
-            return Plan::Refuse(Code::NOT_SUPPORTED, text);
+            return refused(decision.why);
         };
         let there = self.backs[Side::Replica as usize].is_some();
         let (side, why) = match place {
@@ -237,7 +232,13 @@ impl SqlSession {
     /// given up for another.
     fn has_replica(&mut self, verdict: &Verdict, cx: &mut Cx<'_>) -> bool {
         let (lag_max, cluster) = (self.site(cx).lag_max, self.cluster(cx));
-        let primary = cluster.primary().and_then(|server| cluster.member(server)?.version());
+        let primary = cluster.primary().and_then(|server| cluster.member(server));
+        // Without GTIDs nobody knows which replica has what was written.
+        let is_eventual = self.site(cx).consistency == Consistency::Eventual;
+        if !is_eventual && primary.is_some_and(|member| !member.has_gtids()) {
+            return false;
+        }
+        let primary = primary.and_then(Member::version);
         let patient = self.impatient_until <= cx.now;
         let fits = |server: ServerId, member: &Member| {
             // A numbered comment is for servers of some versions only.
@@ -284,7 +285,12 @@ impl SqlSession {
 
     /// Whether the command would see what it must; false while it waits for that, or goes to the other side.
     pub(super) fn sees_enough(&mut self, side: Side, cx: &mut Cx<'_>) -> Result<bool, Fault> {
-        if side == Side::Primary || !self.job.as_ref().is_some_and(|job| job.must_see) {
+        // Nothing is read there yet; what asks about the statement before, or ends another one, reads nothing.
+        let is_between = self.texts.transaction() == Transaction::None;
+        let asks_back = |verdict: &Verdict| verdict.target == Target::Same;
+        let reads = |job: &Job| job.aim.is_none() && !job.verdict.as_deref().is_some_and(asks_back);
+        let must_see = side == Side::Replica && is_between && self.job.as_deref().is_some_and(reads);
+        if !must_see {
             return Ok(true);
         }
         let Some(has_seen) = self.has_seen(cx)? else { return Ok(false) };
@@ -338,4 +344,9 @@ impl SqlSession {
         self.job.iter_mut().for_each(|job| job.split.wait = Some(Wait::Lost));
         Ok(None)
     }
+}
+
+/// A statement that no server may be given.
+fn refused(why: Rule) -> Plan {
+    Plan::Refuse(Code::NOT_SUPPORTED, format!("ringgate does not pass this on: {}", why.text()))
 }
